@@ -1,0 +1,1 @@
+"""Analyzers: an engine and a time window in, typed results out."""

@@ -1,0 +1,1 @@
+"""What leaves the system over HTTP: routes, webhooks, evidence."""

@@ -1,0 +1,1 @@
+"""Sources, decoders, identity and the ingest loop: wire bytes in, Arrow batches out."""

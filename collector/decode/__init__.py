@@ -1,0 +1,1 @@
+"""One decoder module per wire format; each is a pure function of bytes."""

@@ -1,0 +1,1 @@
+"""Who is who: principals, cluster names, addresses, Kubernetes metadata."""

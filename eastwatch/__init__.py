@@ -1,0 +1,1 @@
+"""Composition root: command line, settings, self-telemetry, demo world."""

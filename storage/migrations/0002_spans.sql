@@ -1,0 +1,46 @@
+-- One OTLP-shaped span. Partitioned by arrival like calls.
+CREATE TABLE spans (
+    ts             DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    received_at    DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    trace_id       String CODEC(ZSTD(1)),
+    span_id        String CODEC(ZSTD(1)),
+    parent_span_id String CODEC(ZSTD(1)),
+    shared         UInt8,
+    cluster        LowCardinality(String),
+    namespace      LowCardinality(String),
+    service        LowCardinality(String),
+    workload       LowCardinality(String),
+    version        LowCardinality(String),
+    pod            LowCardinality(String),
+    name           LowCardinality(String),
+    kind           LowCardinality(String),
+    status         LowCardinality(String),
+    status_message String CODEC(ZSTD(1)),
+    error          UInt8,
+    duration_us    UInt64 CODEC(T64, ZSTD(1)),
+    protocol       LowCardinality(String),
+    method         LowCardinality(String),
+    path           String CODEC(ZSTD(1)),
+    operation      LowCardinality(String),
+    http_status    UInt16,
+    grpc_status    UInt8,
+    peer_service   LowCardinality(String),
+    peer_namespace LowCardinality(String),
+    peer_host      LowCardinality(String),
+    peer_port      UInt16,
+    request_id     String CODEC(ZSTD(1)),
+    scope          LowCardinality(String),
+    attributes     Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    resource       Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    events         String CODEC(ZSTD(1)),
+    links          String CODEC(ZSTD(1)),
+    topic          LowCardinality(String),
+    partition      Int32,
+    offset         Int64 CODEC(Delta, ZSTD(1)),
+    INDEX by_trace trace_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_request request_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (toStartOfMinute(ts), service, ts)
+SETTINGS non_replicated_deduplication_window = 100000
