@@ -41,7 +41,7 @@ CREATE TABLE derived_edges_1m (
     first_ts              DateTime64(6, 'UTC'),
     last_ts               DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ReplacingMergeTree(generation)
 PARTITION BY derived_on
-ORDER BY (kind, minute, generation, edge_id)
+ORDER BY (kind, minute, edge_id)
 SETTINGS non_replicated_deduplication_window = 100000

@@ -23,7 +23,7 @@ CREATE TABLE derived_edges_1h (
     first_ts       DateTime64(6, 'UTC'),
     last_ts        DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ReplacingMergeTree(generation)
 PARTITION BY toYYYYMM(derived_on)
-ORDER BY (kind, hour, generation, edge_id)
+ORDER BY (kind, hour, edge_id)
 SETTINGS non_replicated_deduplication_window = 100000

@@ -22,7 +22,7 @@ CREATE TABLE derived_edges_1d (
     first_ts       DateTime64(6, 'UTC'),
     last_ts        DateTime64(6, 'UTC')
 )
-ENGINE = MergeTree
+ENGINE = ReplacingMergeTree(generation)
 PARTITION BY toYYYYMM(derived_on)
-ORDER BY (kind, day, generation, edge_id)
+ORDER BY (kind, day, edge_id)
 SETTINGS non_replicated_deduplication_window = 100000

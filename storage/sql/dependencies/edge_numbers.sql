@@ -1,0 +1,105 @@
+-- The numbers of every edge of the map in a window, per kind of evidence, counted as docs/counting.md says: per edge and
+-- hour one reporter's lines count (source or gateway, else destination, else waypoint, else whoever spoke).
+-- Whole hours come from the hour rollups, ragged ends from the minutes; what retention left only in coarser tables is
+-- taken from there (rows that arrived before the finer table's first arrival day).
+-- External: edge_groups(edge_id UInt64, edge UInt32, evidence, reporter, protocol, direction, tls String,
+--   valid_from, valid_to DateTime64): the edge an id belongs to, and when.
+-- Inputs: head_since..head_until and tail_since..tail_until (minutes), hours_since..hours_until (whole hours), all UTC
+-- seconds; row_limit (rows).
+-- Output: one row per edge and evidence; histogram has the buckets of edges_1m.
+WITH
+    (SELECT min(received_on) FROM edges_1m) AS minutes_kept_from,
+    (SELECT min(received_on) FROM edges_1h) AS hours_kept_from,
+    edge_rows AS (
+        SELECT minute AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+        FROM edges_1m
+        WHERE (minute >= {head_since:DateTime64(0, 'UTC')} AND minute < {head_until:DateTime64(0, 'UTC')})
+            OR (minute >= {tail_since:DateTime64(0, 'UTC')} AND minute < {tail_until:DateTime64(0, 'UTC')})
+        UNION ALL
+        SELECT hour AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+        FROM edges_1h
+        WHERE (hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
+            OR (received_on < minutes_kept_from
+                AND ((hour >= toStartOfHour({head_since:DateTime64(0, 'UTC')}) AND hour < {head_until:DateTime64(0, 'UTC')})
+                    OR (hour >= toStartOfHour({tail_since:DateTime64(0, 'UTC')}) AND hour < {tail_until:DateTime64(0, 'UTC')})))
+        UNION ALL
+        SELECT day AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults,
+            mapApply((bucket, n) -> (CAST(if(bucket <= 0, bucket, 5 * bucket - 2), 'Int16'), n), histogram) AS histogram,
+            first_ts, last_ts
+        FROM edges_1d
+        WHERE received_on < hours_kept_from
+            AND day >= toStartOfDay({head_since:DateTime64(0, 'UTC')}) AND day < {tail_until:DateTime64(0, 'UTC')}
+        UNION ALL
+        SELECT minute AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+        FROM derived_edges_1m
+        WHERE ((minute >= {head_since:DateTime64(0, 'UTC')} AND minute < {head_until:DateTime64(0, 'UTC')})
+            OR (minute >= {tail_since:DateTime64(0, 'UTC')} AND minute < {tail_until:DateTime64(0, 'UTC')}))
+            AND (kind, minute, generation) IN (
+                SELECT kind, period, max(generation) FROM derived_periods
+                WHERE grain = '1m' AND period >= {head_since:DateTime64(0, 'UTC')} AND period < {tail_until:DateTime64(0, 'UTC')}
+                GROUP BY kind, period)
+        UNION ALL
+        SELECT hour AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+        FROM derived_edges_1h
+        WHERE hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')}
+            AND (kind, hour, generation) IN (
+                SELECT kind, period, max(generation) FROM derived_periods
+                WHERE grain = '1h' AND period >= {hours_since:DateTime64(0, 'UTC')} AND period < {hours_until:DateTime64(0, 'UTC')}
+                GROUP BY kind, period)
+    ),
+    by_reporter AS (
+        SELECT
+            g.edge AS edge, g.evidence AS evidence, toStartOfHour(r.t) AS hour, g.reporter AS reporter,
+            transform(reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
+            sum(r.requests) AS requests, sum(r.errors) AS errors, sum(r.denied) AS denied,
+            sum(r.timed) AS timed, sum(r.sized) AS sized,
+            sum(r.bytes_sent) AS bytes_sent, sum(r.bytes_received) AS bytes_received,
+            sumIf(r.requests, g.tls = 'mtls') AS mtls, sumIf(r.requests, g.tls IN ('mtls', 'tls', 'plaintext')) AS tls_known,
+            sumMap(r.statuses) AS statuses, sumMap(r.grpc_statuses) AS grpc_statuses, sumMap(r.faults) AS faults,
+            sumMap(r.histogram) AS histogram,
+            sumMap(map(g.protocol, r.requests)) AS protocols, sumMap(map(g.direction, r.requests)) AS directions,
+            min(r.first_ts) AS first_ts, max(r.last_ts) AS last_ts,
+            groupUniqArray(r.edge_id) AS edge_ids
+        FROM edge_rows AS r
+        INNER JOIN edge_groups AS g ON r.edge_id = g.edge_id
+        WHERE r.t >= g.valid_from AND r.t < g.valid_to
+        GROUP BY edge, evidence, hour, reporter
+    ),
+    ranked AS (
+        SELECT *, rank = max(rank) OVER (PARTITION BY edge, evidence, hour) AS counted
+        FROM by_reporter
+    )
+SELECT
+    edge,
+    evidence,
+    sumIf(requests, counted) AS requests,
+    sumIf(requests, rank = 4) AS source_requests,
+    sumIf(requests, reporter = 'destination') AS destination_requests,
+    countIf(reporter = 'destination') AS destination_rows,
+    sumIf(errors, counted) AS errors,
+    sumIf(denied, reporter IN ('destination', 'gateway', 'waypoint')) AS denied,
+    countIf(reporter IN ('destination', 'gateway', 'waypoint')) AS verdict_rows,
+    sumIf(timed, counted) AS timed,
+    sumIf(sized, counted) AS sized,
+    sumIf(bytes_sent, counted) AS bytes_sent,
+    sumIf(bytes_received, counted) AS bytes_received,
+    sumIf(mtls, reporter IN ('destination', 'gateway', 'waypoint', 'ztunnel')) AS mtls,
+    sumIf(tls_known, reporter IN ('destination', 'gateway', 'waypoint', 'ztunnel')) AS tls_known,
+    sumMapIf(statuses, counted) AS statuses,
+    sumMapIf(grpc_statuses, counted) AS grpc_statuses,
+    sumMapIf(faults, counted) AS faults,
+    sumMapIf(histogram, counted) AS histogram,
+    sumMapIf(protocols, counted) AS protocols,
+    sumMapIf(directions, counted) AS directions,
+    min(first_ts) AS first_ts,
+    max(last_ts) AS last_ts,
+    groupUniqArrayArray(edge_ids) AS edge_ids
+FROM ranked
+GROUP BY edge, evidence
+ORDER BY edge, evidence
+LIMIT {row_limit:UInt64}
