@@ -16,9 +16,10 @@ Settings = Mapping[str, str | int | float]
 class Engine(Protocol):
     """A ClickHouse store. Every method may be called from any thread.
 
-    Results have the same Arrow types on every engine: String and LowCardinality(String) are `pa.string()` (`pa.binary()`
-    when a value is not UTF-8), DateTime is `timestamp('s', 'UTC')`, DateTime64(n) is `timestamp(unit, 'UTC')`, Date is
-    `date32`, IPv6 is `binary(16)`, Map is `map_`, Array is `list_`, Nullable is null.
+    Results have the same Arrow types on every engine: String and LowCardinality(String) are `pa.string()`
+    (`pa.binary()` when a value is not UTF-8), DateTime is `timestamp('s', 'UTC')`, DateTime64(n) is
+    `timestamp(unit, 'UTC')`, Date is `date32`, IPv6 is `binary(16)`, Map is `map_`, Array is `list_`, Nullable is null.
+    A type outside `storage.tables` is cast in SQL (`toString(uuid)`): engines may differ on it.
 
     Errors are those of `storage.errors`; `EngineUnavailable` is the only one that a retry can mend.
     """

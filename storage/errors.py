@@ -8,6 +8,8 @@
     ├── StoreTooNew            migrations were applied that this version does not know
     ├── MigrationChanged       an applied migration file differs from what was applied
     ├── BadParameter           a bound value does not fit its declared type, or a hole is unfilled
+    ├── BadBatch               a record batch does not fit its table
+    ├── BadStatement           a .sql file of ours breaks the rules of `storage.sql`
     ├── BadLocation            the --store URL cannot be read
     └── QueryFailed            the engine refused the statement; `.code` is ClickHouse's error code
 
@@ -51,6 +53,14 @@ class MigrationChanged(StorageError):
 
 class BadParameter(StorageError):
     """A bound value does not fit its declared type, or a hole is unfilled."""
+
+
+class BadBatch(StorageError):
+    """A record batch does not fit its table: unknown column, or values outside the column's type."""
+
+
+class BadStatement(StorageError):
+    """A .sql file of ours breaks the rules of `storage.sql`."""
 
 
 class BadLocation(StorageError):

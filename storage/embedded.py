@@ -1,0 +1,276 @@
+"""ClickHouse inside this process (chDB): the default engine, nothing to install or start.
+
+chDB allows one process for each data directory, and one directory at a time in each process; this module says so in
+clear words. A session of chDB runs one query at a time, so an engine keeps a pool of them, all on the same directory.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from storage.arrow_types import quoted, structure
+from storage.bind import bind
+from storage.engine import Settings
+from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError, StoreHeld, StoreUnwritable
+from storage.lock import NAME as LOCK_NAME
+from storage.lock import StoreLock
+from storage.refusals import one_line, refusal
+from storage.results import normalise
+
+if TYPE_CHECKING:
+    from chdb.session import Session
+
+DATABASE = "eastwatch"
+MAX_CONNECTIONS = 16
+_MAX_BATCH_ROWS = 100_000_000
+_FORBIDDEN = set("?#%&\n\0")
+_OWN_FILES = {LOCK_NAME, "metadata", "store", "data", "tmp", "status", "eastwatch.sock"}
+
+_process = threading.Lock()
+_open_path: list[Path] = []
+
+
+def default_memory_bytes() -> int:
+    """Half of the memory that this machine (or its control group) has, at least 1 GiB."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            total = min(total, int(text))
+    return max(total // 2, 1 << 30)
+
+
+class EmbeddedEngine:
+    """A store in the directory `path`, held by this process from construction to `close`.
+
+    `memory_bytes` bounds what the engine takes in all (default: half of the machine's memory); one query gets at most
+    four fifths of it, and large groupings and sorts go to disk at a quarter.
+
+    Raises:
+        StoreHeld: another process, or this one, holds the store already.
+        StoreUnwritable: the directory cannot be created or written, or is no store.
+        BadLocation: the path cannot be one, or this process holds another store.
+    """
+
+    def __init__(self, path: str | Path, *, memory_bytes: int | None = None) -> None:
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        if _FORBIDDEN & set(str(self.path)):
+            raise BadLocation(f"chdb:{self.path}: a store's path cannot contain any of ? # % &")
+        self._memory_bytes = memory_bytes or default_memory_bytes()
+        self._closed = False
+        self._gate = threading.Condition()
+        self._idle: queue.LifoQueue[Session] = queue.LifoQueue()
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._busy = 0
+        self._lock = StoreLock(self.path)
+        with _process:
+            if _open_path and _open_path[0] != self.path:
+                raise BadLocation(
+                    f"chdb:{self.path}: this process already holds chdb:{_open_path[0]}; one embedded store at a time"
+                )
+            _prepare(self.path)
+            self._lock.take()
+            try:
+                first = self._connect(create=True)
+            except BaseException:
+                self._lock.release()
+                raise
+            self._idle.put(first)
+            _open_path.append(self.path)
+
+    @property
+    def location(self) -> str:
+        """`chdb:PATH`."""
+        return f"chdb:{self.path}"
+
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        settings: Settings | None = None,
+        external: Mapping[str, pa.Table] | None = None,
+    ) -> pa.Table:
+        """See `Engine.query`."""
+        bound = bind(sql, parameters)
+        with self._session(settings, external) as session:
+            try:
+                table = session.query(sql, "ArrowTable", params=bound)
+                return normalise(table, lambda: _describe(session, sql, bound))
+            except RuntimeError as error:
+                raise refusal(str(error), self.location) from None
+
+    def insert(self, table: str, batch: pa.RecordBatch, *, token: str | None = None) -> None:
+        """See `Engine.insert`."""
+        if batch.num_rows == 0:
+            return
+        if batch.num_rows > _MAX_BATCH_ROWS:
+            raise BadBatch(f"a batch of {batch.num_rows} rows for {table}: at most {_MAX_BATCH_ROWS} expected")
+        columns = ", ".join(quoted(name) for name in batch.schema.names)
+        settings: dict[str, str | int | float] = {"max_insert_threads": 1}
+        if token is not None:
+            settings["insert_deduplication_token"] = token
+        clause = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+        # chDB finds the table among the caller's variables by this name.
+        eastwatch_batch = pa.Table.from_batches([batch])
+        with self._session() as session:
+            try:
+                session.query(
+                    f"INSERT INTO {quoted(table)} ({columns}) SETTINGS {clause} "
+                    f"SELECT {columns} FROM Python(eastwatch_batch)",
+                    "Null",
+                )
+            except RuntimeError as error:
+                raise refusal(str(error), self.location) from None
+        del eastwatch_batch
+
+    def execute(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, settings: Settings | None = None
+    ) -> None:
+        """See `Engine.execute`."""
+        bound = bind(sql, parameters)
+        with self._session(settings) as session:
+            try:
+                session.query(sql, "Null", params=bound)
+            except RuntimeError as error:
+                raise refusal(str(error), self.location) from None
+
+    def close(self) -> None:
+        """Wait for running statements, close the store and give its lock back."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            while self._busy:
+                self._gate.wait()
+        with _process:
+            while not self._idle.empty():
+                self._idle.get_nowait().close()
+            _open_path.clear()
+            self._lock.release()
+
+    @contextmanager
+    def _session(
+        self, settings: Settings | None = None, external: Mapping[str, pa.Table] | None = None
+    ) -> Iterator[Session]:
+        """A session of this thread's own for a while. One that was changed is not used again."""
+        with self._gate:
+            if self._closed:
+                raise EngineUnavailable(f"{self.location} has been closed by this process")
+            self._busy += 1
+        self._slots.acquire()
+        session: Session | None = None
+        fresh = not settings and not external
+        try:
+            try:
+                session = self._idle.get_nowait()
+            except queue.Empty:
+                session = self._connect()
+            try:
+                _change(session, settings, external)
+            except RuntimeError as error:
+                raise refusal(str(error), self.location) from None
+            yield session
+        finally:
+            if session is not None:
+                if fresh:
+                    self._idle.put(session)
+                else:
+                    session.close()
+            self._slots.release()
+            with self._gate:
+                self._busy -= 1
+                self._gate.notify_all()
+
+    def _connect(self, *, create: bool = False) -> Session:
+        from chdb.session import Session  # a second of import that other engines need not pay
+
+        memory = self._memory_bytes
+        try:
+            # Server settings count for the first session of a directory only.
+            session = Session(f"{self.path}?max_server_memory_usage={memory}&mark_cache_size={memory // 8}")
+            if create:
+                session.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+            session.query(f"USE {DATABASE}")
+            session.query("SET " + ", ".join(f"{k} = {literal(v)}" for k, v in _session_settings(memory).items()))
+        except RuntimeError as error:
+            raise _opening_failed(self.path, str(error)) from None
+        return session
+
+
+def _session_settings(memory_bytes: int) -> Settings:
+    return {
+        "session_timezone": "UTC",
+        "async_insert": 0,
+        "deduplicate_blocks_in_dependent_materialized_views": 1,
+        "max_memory_usage": memory_bytes // 5 * 4,
+        "max_bytes_before_external_group_by": memory_bytes // 4,
+        "max_bytes_before_external_sort": memory_bytes // 4,
+        # One batch, one block: the source's blocks are put together up to these sizes.
+        "min_insert_block_size_rows": _MAX_BATCH_ROWS,
+        "min_insert_block_size_bytes": 0,
+        "min_insert_block_size_rows_for_materialized_views": _MAX_BATCH_ROWS,
+        "output_format_arrow_string_as_string": 1,
+        "output_format_arrow_low_cardinality_as_dictionary": 0,
+        "output_format_arrow_date_as_uint16": 0,
+        "output_format_arrow_uuid_as_fixed_byte_array": 1,
+    }
+
+
+def literal(value: str | int | float) -> str:
+    """A setting's value as SQL."""
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return repr(value) if isinstance(value, float) else str(int(value))
+
+
+def _change(session: Session, settings: Settings | None, external: Mapping[str, pa.Table] | None) -> None:
+    if settings:
+        session.query("SET " + ", ".join(f"{quoted(name)} = {literal(value)}" for name, value in settings.items()))
+    for name, eastwatch_external in (external or {}).items():
+        columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in structure(eastwatch_external.schema))
+        session.query(f"CREATE TEMPORARY TABLE {quoted(name)} ({columns}) ENGINE = Memory")
+        if eastwatch_external.num_rows:
+            chosen = ", ".join(quoted(column) for column in eastwatch_external.schema.names)
+            session.query(f"INSERT INTO {quoted(name)} ({chosen}) SELECT {chosen} FROM Python(eastwatch_external)")
+
+
+def _describe(session: Session, sql: str, bound: Mapping[str, str]) -> dict[str, str]:
+    described = session.query(f"DESCRIBE TABLE ({sql}\n)", "ArrowTable", params=bound)
+    return dict(zip(described["name"].to_pylist(), described["type"].to_pylist(), strict=True))
+
+
+def _prepare(path: Path) -> None:
+    """Make sure that `path` is a writable directory, and empty or a store."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        present = {entry.name for entry in path.iterdir()}
+    except (FileExistsError, NotADirectoryError):
+        raise StoreUnwritable(f"chdb:{path}: a file is in the way; a directory expected") from None
+    except OSError as error:
+        raise StoreUnwritable(f"chdb:{path}: cannot be created or read: {error.strerror}") from None
+    if present and not present & _OWN_FILES:
+        raise StoreUnwritable(f"chdb:{path}: the directory holds other files; an empty one or a store expected")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StoreUnwritable(f"chdb:{path}: no right to write in this directory")
+
+
+def _opening_failed(path: Path, text: str) -> StorageError:
+    if "Cannot lock file" in text or "Another server instance" in text:
+        return StoreHeld(f"chdb:{path} is open in another process that is not eastwatch; close it first")
+    if "No space left on device" in text:
+        return StoreUnwritable(f"chdb:{path}: no space left on the disk")
+    if "filesystem error" in text or "Permission denied" in text or "Read-only file system" in text:
+        return StoreUnwritable(f"chdb:{path}: cannot be written: {one_line(text)[:300]}")
+    return EngineUnavailable(f"chdb:{path} cannot be opened: {one_line(text)[:500]}")
