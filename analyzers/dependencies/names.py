@@ -1,0 +1,265 @@
+"""Names, resolved when read: what a line said of a caller or callee becomes one node per service.
+
+Rollups keep what each line knew (namespace, workload, service, account of the principal). Here the alias table and the
+other lines turn it into node ids, as of the time the alias was valid, so that a source that knows less than another joins
+its node instead of making a second one.
+
+A node is `namespace/service`; the service is the first known of service, workload, service account. Without a namespace
+it is the bare name, and a bare name joins its only namespaced match. Hosts outside are `external:HOST`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+ALWAYS = (0, 1 << 62)
+"""Validity in microseconds since 1970 that never ends."""
+
+UNKNOWN = "unknown"
+EXTERNAL = "external:"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One side of a call, as its lines described it; empty text = not known.
+
+    `account` is the service account (or Consul service) of the principal. `host` is set instead of a service for a
+    destination that is known only by the name or address it was called by; `hint` is then the caller's namespace, in
+    which a one-label host name would be looked up.
+    """
+
+    cluster: str = ""
+    namespace: str = ""
+    workload: str = ""
+    service: str = ""
+    account: str = ""
+    host: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """One line of the alias table: `name` (of `kind`) is this namespace/service from `valid_from` to `valid_to` (us)."""
+
+    kind: str
+    cluster: str
+    name_namespace: str
+    name: str
+    valid_from: int
+    valid_to: int
+    namespace: str
+    workload: str
+    service: str
+    is_gateway: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The node of an endpoint from `valid_from` until `valid_to` (us)."""
+
+    valid_from: int
+    valid_to: int
+    node: str
+
+
+def node_id(namespace: str, service: str) -> str:
+    """`namespace/service`, or the bare service."""
+    return f"{namespace}/{service}" if namespace else service
+
+
+def split_node(node: str) -> tuple[str | None, str | None]:
+    """(namespace, service) of a node id; (None, host) for an external one, (None, None) for the unknown caller."""
+    if node == UNKNOWN:
+        return None, None
+    if node.startswith(EXTERNAL):
+        return None, node.removeprefix(EXTERNAL)
+    namespace, slash, service = node.partition("/")
+    return (namespace, service) if slash else (None, namespace)
+
+
+class Names:
+    """Turns endpoints into nodes.
+
+    Args:
+        aliases: the alias table.
+        endpoints: every endpoint that any edge key names, whatever the window: what one line says of a workload's
+            service holds for the lines that do not say it.
+    """
+
+    def __init__(self, aliases: Iterable[Alias], endpoints: Iterable[Endpoint]) -> None:
+        self._aliases: dict[tuple[str, str, str], list[Alias]] = defaultdict(list)
+        self.gateways: set[str] = set()
+        known = list(endpoints)
+        for alias in aliases:
+            self._aliases[alias.kind, alias.name_namespace, alias.name].append(alias)
+        self._services_of_workload = _unique(
+            ((e.namespace, e.workload), e.service) for e in known if e.workload and e.service
+        )
+        self._services_of_account = _unique(
+            ((e.namespace, e.account), e.service or self._service_of_workload(e.namespace, e.workload))
+            for e in known
+            if e.account and (e.service or e.workload)
+        )
+        self._by_name: dict[str, set[str]] = defaultdict(set)
+        self._learn_bare_names(known)
+
+    def segments(self, endpoint: Endpoint) -> Sequence[Segment]:
+        """The nodes of `endpoint` over all time, in order, without gaps or overlaps."""
+        if endpoint.host:
+            return self._host_segments(endpoint)
+        if endpoint.service:
+            if workload := self._misnamed_workload(endpoint):
+                return self._named_segments(workload, endpoint.service)
+            return [Segment(*ALWAYS, self._join(endpoint.namespace, endpoint.service))]
+        for kind, name, learnt in (
+            ("workload", endpoint.workload, self._services_of_workload),
+            ("service_account", endpoint.account, self._services_of_account),
+        ):
+            if not name:
+                continue
+            intervals = self._intervals(kind, endpoint.cluster, endpoint.namespace, name)
+            if intervals:
+                return self._named_segments(intervals, name)
+            service = learnt.get((endpoint.namespace, name)) or name
+            return [Segment(*ALWAYS, self._join(endpoint.namespace, service))]
+        return [Segment(*ALWAYS, UNKNOWN)]
+
+    def _misnamed_workload(self, endpoint: Endpoint) -> list[Alias]:
+        """Aliases of a "service" that the platform knows as a workload only (a span's service.name often is one)."""
+        if not endpoint.namespace or ("service", endpoint.namespace, endpoint.service) in self._aliases:
+            return []
+        found = self._intervals("workload", endpoint.cluster, endpoint.namespace, endpoint.service)
+        return [alias for alias in found if alias.service]
+
+    def _service_of_workload(self, namespace: str, workload: str) -> str:
+        return self._services_of_workload.get((namespace, workload)) or workload
+
+    def _learn_bare_names(self, known: Sequence[Endpoint]) -> None:
+        """Remember which namespaced nodes a bare name may mean: its services first, then workloads and accounts."""
+        services: dict[str, set[str]] = defaultdict(set)
+        others: dict[str, set[str]] = defaultdict(set)
+        for (kind, namespace, name), aliases in self._aliases.items():
+            for alias in aliases:
+                target = alias.service or alias.workload or name
+                where = alias.namespace or namespace
+                if not where or kind in ("pod_ip", "service_ip", "host"):
+                    continue
+                node = node_id(where, target)
+                (services if kind == "service" else others)[name].add(node)
+                if alias.service:
+                    services[alias.service].add(node_id(where, alias.service))
+                if alias.is_gateway:
+                    self.gateways.add(node)
+        for endpoint in known:
+            if not endpoint.namespace or endpoint.host:
+                continue
+            if endpoint.service:
+                services[endpoint.service].add(node_id(endpoint.namespace, endpoint.service))
+            elif endpoint.workload or endpoint.account:
+                for segment in self.segments(endpoint):
+                    others[endpoint.workload or endpoint.account].add(segment.node)
+        for name, nodes in others.items():
+            self._by_name[name] = nodes
+        self._by_name.update(services)
+
+    def _join(self, namespace: str, service: str) -> str:
+        if namespace:
+            return node_id(namespace, service)
+        return self._only_match(service) or service
+
+    def _only_match(self, name: str) -> str | None:
+        """The only namespaced node a bare name can mean; `service.namespace` (as Istio names its spans) is tried too."""
+        nodes = self._by_name.get(name, set())
+        if len(nodes) == 1:
+            return next(iter(nodes))
+        service, dot, namespace = name.rpartition(".")
+        if not nodes and dot and (node := node_id(namespace, service)) in self._by_name.get(service, set()):
+            return node
+        return None
+
+    def _host_segments(self, endpoint: Endpoint) -> Sequence[Segment]:
+        host = endpoint.host
+        if _is_address(host):
+            intervals = [
+                interval
+                for kind in ("pod_ip", "service_ip")
+                for interval in self._intervals(kind, endpoint.cluster, "", host)
+            ]
+            return _with_gaps(
+                [
+                    Segment(i.valid_from, i.valid_to, self._join(i.namespace, i.service or i.workload or i.name))
+                    for i in intervals
+                ],
+                EXTERNAL + host,
+            )
+        if hosts := self._intervals("host", endpoint.cluster, "", host):
+            return self._named_segments(hosts, host)
+        parts = host.split(".")
+        if len(parts) == 1 and endpoint.hint:
+            local = node_id(endpoint.hint, host)
+            if local in self._by_name.get(host, set()):
+                return [Segment(*ALWAYS, local)]
+        if len(parts) >= 2 and (len(parts) == 2 or parts[2] == "svc"):
+            node = node_id(parts[1], parts[0])
+            if node in self._by_name.get(parts[0], set()):
+                return [Segment(*ALWAYS, node)]
+        if len(parts) == 1 and (match := self._only_match(host)):
+            return [Segment(*ALWAYS, match)]
+        return [Segment(*ALWAYS, EXTERNAL + host)]
+
+    def _intervals(self, kind: str, cluster: str, namespace: str, name: str) -> list[Alias]:
+        found = self._aliases.get((kind, namespace, name), [])
+        own = [alias for alias in found if not cluster or alias.cluster in ("", cluster)]
+        return sorted(own, key=lambda alias: (alias.valid_from, alias.valid_to))
+
+    def _named_segments(self, intervals: Sequence[Alias], name: str) -> Sequence[Segment]:
+        """Segments of a name: each alias holds until the next begins, the first also before, the last also after."""
+        nodes: list[tuple[int, str]] = []
+        for alias in intervals:
+            node = self._join(alias.namespace or alias.name_namespace, alias.service or alias.workload or name)
+            if nodes and nodes[-1][0] == alias.valid_from:
+                nodes[-1] = (alias.valid_from, min(nodes[-1][1], node))
+            elif not nodes or nodes[-1][1] != node:
+                nodes.append((alias.valid_from, node))
+        starts = [ALWAYS[0], *(start for start, _ in nodes[1:]), ALWAYS[1]]
+        return [Segment(starts[i], starts[i + 1], node) for i, (_, node) in enumerate(nodes)]
+
+
+def _unique(pairs: Iterable[tuple[tuple[str, str], str]]) -> Mapping[tuple[str, str], str]:
+    """Keys with exactly one value; among several, the value equal to the name itself when it is one of them."""
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for key, value in pairs:
+        values[key].add(value)
+    unique = {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
+    same = {key: key[1] for key, found in values.items() if len(found) > 1 and key[1] in found}
+    return {**unique, **same}
+
+
+def _with_gaps(segments: Sequence[Segment], otherwise: str) -> Sequence[Segment]:
+    """`segments` in order, cut where they overlap (the later start wins) and filled with `otherwise` between."""
+    filled: list[Segment] = []
+    at = ALWAYS[0]
+    ordered = sorted(segments, key=lambda segment: segment.valid_from)
+    for segment, following in zip(ordered, [*ordered[1:], None], strict=True):
+        end = segment.valid_to if following is None else min(segment.valid_to, following.valid_from)
+        start = max(segment.valid_from, at)
+        if end <= start:
+            continue
+        if start > at:
+            filled.append(Segment(at, start, otherwise))
+        filled.append(Segment(start, end, segment.node))
+        at = end
+    if at < ALWAYS[1]:
+        filled.append(Segment(at, ALWAYS[1], otherwise))
+    return filled
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,355 @@
+"""The service dependency map of a window: edge keys are named in Python, their numbers are summed by the engine.
+
+    edge_keys + aliases ──► Names ──► edge_groups (external table) ──► edge_numbers.sql ──► ServiceMap
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from analyzers.dependencies.histograms import quantiles_us
+from analyzers.dependencies.model import EVIDENCE_RANK, Direction, Edge, Evidence, Node, NodeKind, ServiceMap
+from analyzers.dependencies.names import EXTERNAL, UNKNOWN, Alias, Endpoint, Names, Segment, split_node
+from storage.engine import Engine
+from storage.sql import load
+
+ROW_LIMIT = 1_000_000
+"""Most edge keys, aliases and edges that one map reads."""
+
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SIDES = ("source", "destination")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One edge key: what its id stands for, with both endpoints."""
+
+    edge_id: int
+    evidence: Evidence
+    reporter: str
+    direction: str
+    protocol: str
+    tls: str
+    endpoints: tuple[Endpoint, Endpoint]
+    versions: tuple[str, str]
+    principals: tuple[str, str]
+
+
+def service_map(
+    engine: Engine,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    namespace: str | None = None,
+    service: str | None = None,
+) -> ServiceMap:
+    """The map of the calls that began in [since, until), by default of everything stored.
+
+    Minutes are the finest grain of the rollups: `since` is rounded down to one and `until` up.
+
+    Args:
+        namespace: keep edges with an end in this namespace.
+        service: keep edges with an end at this service (its name, or `namespace/name`).
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    keys = read_keys(engine)
+    names = read_names(engine, keys)
+    groups, pairs = _group(keys, names)
+    window = _Window.of(since, until)
+    rows = engine.query(
+        load("dependencies/edge_numbers").text,
+        {**window.parameters(), "row_limit": ROW_LIMIT},
+        external={"edge_groups": groups},
+    ).to_pylist()
+    shown = _extent(rows) if since is None and until is None else (since, until)
+    return _assemble(rows, keys, pairs, names, shown, namespace, service)
+
+
+def read_keys(engine: Engine) -> Mapping[int, Key]:
+    """Every edge key of the store by its id."""
+    table = engine.query(load("dependencies/edge_keys").text, {"row_limit": ROW_LIMIT})
+    keys: dict[int, Key] = {}
+    for row in table.to_pylist():
+        outside = row["direction"] == "egress" and not row["destination_namespace"] and not row["destination_workload"]
+        source = _endpoint(row, "source")
+        destination = (
+            Endpoint(
+                cluster=row["destination_cluster"] or row["source_cluster"],
+                host=row["destination_service"],
+                hint=source.namespace,
+            )
+            if outside and row["destination_service"]
+            else _endpoint(row, "destination")
+        )
+        keys[row["edge_id"]] = Key(
+            edge_id=row["edge_id"],
+            evidence=row["evidence"],
+            reporter=row["reporter"],
+            direction=row["direction"],
+            protocol=row["protocol"],
+            tls=row["tls"],
+            endpoints=(source, destination),
+            versions=(row["source_version"], row["destination_version"]),
+            principals=(row["source_principal"], row["destination_principal"]),
+        )
+    return keys
+
+
+def read_names(engine: Engine, keys: Mapping[int, Key]) -> Names:
+    """The name resolution of the store as it stands now."""
+    table = engine.query(load("dependencies/aliases").text, {"row_limit": ROW_LIMIT})
+    aliases = [
+        Alias(
+            kind=row["kind"],
+            cluster=row["cluster"],
+            name_namespace=row["name_namespace"],
+            name=row["name"],
+            valid_from=_micros(row["valid_from"]),
+            valid_to=_micros(row["valid_to"]),
+            namespace=row["namespace"],
+            workload=row["workload"],
+            service=row["service"],
+            is_gateway=bool(row["is_gateway"]),
+        )
+        for row in table.to_pylist()
+    ]
+    return Names(aliases, {endpoint for key in keys.values() for endpoint in key.endpoints})
+
+
+def _endpoint(row: Mapping[str, Any], side: str) -> Endpoint:
+    return Endpoint(
+        cluster=row[f"{side}_cluster"],
+        namespace=row[f"{side}_namespace"] or row[f"{side}_account_namespace"],
+        workload=row[f"{side}_workload"],
+        service=row[f"{side}_service"],
+        account=row[f"{side}_account"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A window cut into a ragged head in minutes, whole hours, and a ragged tail in minutes."""
+
+    head_since: datetime
+    hours_since: datetime
+    hours_until: datetime
+    tail_until: datetime
+
+    @classmethod
+    def of(cls, since: datetime | None, until: datetime | None) -> _Window:
+        start = (since or EARLIEST).astimezone(UTC).replace(second=0, microsecond=0)
+        end = (until or LATEST).astimezone(UTC)
+        if end.second or end.microsecond:
+            end = end.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        first_hour = start if start.minute == 0 else start.replace(minute=0) + timedelta(hours=1)
+        last_hour = end.replace(minute=0)
+        if last_hour <= first_hour:
+            return cls(start, end, end, end)
+        return cls(start, first_hour, last_hour, end)
+
+    def parameters(self) -> dict[str, datetime]:
+        return {
+            "head_since": self.head_since,
+            "head_until": self.hours_since,
+            "hours_since": self.hours_since,
+            "hours_until": self.hours_until,
+            "tail_since": self.hours_until,
+            "tail_until": self.tail_until,
+        }
+
+
+def _group(keys: Mapping[int, Key], names: Names) -> tuple[pa.Table, Sequence[tuple[str, str]]]:
+    """The external table edge_groups, and the (source, destination) nodes of each of its edge numbers."""
+    segments: dict[Endpoint, Sequence[Segment]] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for key in keys.values():
+        source, destination = (
+            segments.get(endpoint) or segments.setdefault(endpoint, names.segments(endpoint))
+            for endpoint in key.endpoints
+        )
+        for valid_from, valid_to, pair in _overlaps(source, destination):
+            columns["edge_id"].append(key.edge_id)
+            columns["edge"].append(numbers.setdefault(pair, len(numbers)))
+            columns["evidence"].append(key.evidence)
+            columns["reporter"].append(key.reporter)
+            columns["protocol"].append(key.protocol)
+            columns["direction"].append(key.direction)
+            columns["tls"].append(key.tls)
+            columns["valid_from"].append(valid_from)
+            columns["valid_to"].append(min(valid_to, _micros(LATEST)))
+    schema = pa.schema(
+        [
+            ("edge_id", pa.uint64()),
+            ("edge", pa.uint32()),
+            *((name, pa.string()) for name in ("evidence", "reporter", "protocol", "direction", "tls")),
+            ("valid_from", pa.timestamp("us", "UTC")),
+            ("valid_to", pa.timestamp("us", "UTC")),
+        ]
+    )
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema), list(numbers)
+
+
+def _overlaps(
+    sources: Sequence[Segment], destinations: Sequence[Segment]
+) -> Sequence[tuple[int, int, tuple[str, str]]]:
+    if len(sources) == 1 and len(destinations) == 1:
+        return [(sources[0].valid_from, sources[0].valid_to, (sources[0].node, destinations[0].node))]
+    found: list[tuple[int, int, tuple[str, str]]] = []
+    for source in sources:
+        for destination in destinations:
+            start = max(source.valid_from, destination.valid_from)
+            end = min(source.valid_to, destination.valid_to)
+            if start < end:
+                found.append((start, end, (source.node, destination.node)))
+    return found
+
+
+def _assemble(
+    rows: Sequence[Mapping[str, Any]],
+    keys: Mapping[int, Key],
+    pairs: Sequence[tuple[str, str]],
+    names: Names,
+    shown: tuple[datetime | None, datetime | None],
+    namespace: str | None,
+    service: str | None,
+) -> ServiceMap:
+    by_edge: dict[int, dict[Evidence, Mapping[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        by_edge[row["edge"]][row["evidence"]] = row
+    gateways = names.gateways | {
+        pairs[row["edge"]][0]
+        for row in rows
+        for edge_id in row["edge_ids"]
+        if keys[edge_id].reporter == "gateway"
+    }
+    seconds = _seconds(shown, rows)
+    edges: list[Edge] = []
+    traits: dict[str, tuple[set[str], set[str]]] = {}
+    for number, evidence in by_edge.items():
+        pair = pairs[number]
+        if not (_matches(pair, 0, namespace) and _matches(pair, 1, service)):
+            continue
+        used = [keys[edge_id] for row in evidence.values() for edge_id in row["edge_ids"]]
+        for side, node in enumerate(pair):
+            versions, principals = traits.setdefault(node, (set(), set()))
+            versions.update(key.versions[side] for key in used if key.versions[side])
+            principals.update(key.principals[side] for key in used if key.principals[side])
+        edges.append(_edge(pair, evidence, used, pair[0] in gateways, seconds))
+    nodes = [_node(node, gateways, *traits[node]) for node in sorted(traits)]
+    return ServiceMap(*shown, nodes, sorted(edges, key=lambda edge: (edge.source, edge.destination)))
+
+
+def _matches(pair: tuple[str, str], part: int, wanted: str | None) -> bool:
+    """Whether either end has `wanted` as its namespace (part 0) or service (part 1, also as a whole node id)."""
+    return wanted is None or any(split_node(node)[part] == wanted or (part == 1 and node == wanted) for node in pair)
+
+
+def _edge(
+    pair: tuple[str, str],
+    evidence: Mapping[Evidence, Mapping[str, Any]],
+    keys: Sequence[Key],
+    from_gateway: bool,
+    seconds: float | None,
+) -> Edge:
+    kinds = [kind for kind in EVIDENCE_RANK if kind in evidence]
+    row = evidence[kinds[0]]
+    quantiles = quantiles_us(row["histogram"], (0.5, 0.95, 0.99))
+    p50, p95, p99 = (None, None, None) if quantiles is None else [round(q / 1000, 6) for q in quantiles]
+    return Edge(
+        source=pair[0],
+        destination=pair[1],
+        direction=_direction(pair, row, from_gateway),
+        protocol=_commonest(row["protocols"]),
+        requests=row["requests"],
+        attempts=row["destination_requests"] if row["destination_rows"] else None,
+        errors=row["errors"],
+        denied=row["denied"] if row["verdict_rows"] and kinds[0] == "log" else None,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        rps=round(row["requests"] / seconds, 6) if seconds else None,
+        statuses={str(status): count for status, count in sorted(row["statuses"])},
+        grpc_statuses={str(status): count for status, count in sorted(row["grpc_statuses"])},
+        faults=dict(sorted(row["faults"])),
+        disagreements=_disagreements(evidence, kinds),
+        bypass=False,
+        mtls_share=round(row["mtls"] / row["tls_known"], 6) if row["tls_known"] else None,
+        bytes_sent=row["bytes_sent"] if row["sized"] else None,
+        bytes_received=row["bytes_received"] if row["sized"] else None,
+        evidence=kinds,
+        first_seen=min(found["first_ts"] for found in evidence.values()),
+        last_seen=max(found["last_ts"] for found in evidence.values()),
+        principals=sorted({key.principals[0] for key in keys if key.principals[0]}),
+    )
+
+
+def _direction(pair: tuple[str, str], row: Mapping[str, Any], from_gateway: bool) -> Direction:
+    if pair[1].startswith(EXTERNAL):
+        return "egress"
+    if from_gateway:
+        return "ingress"
+    # A host outside that turned out to be a node of ours is east-west, whatever the line's cluster name suggested.
+    found = [(name, count) for name, count in row["directions"] if name in ("east_west", "ingress")]
+    return "ingress" if _commonest(found) == "ingress" else "east_west"
+
+
+def _commonest(counts: Sequence[tuple[str, int]]) -> str | None:
+    named = [(count, name) for name, count in counts if name]
+    return max(named)[1] if named else None
+
+
+def _disagreements(
+    evidence: Mapping[Evidence, Mapping[str, Any]], kinds: Sequence[Evidence]
+) -> Sequence[Mapping[str, Any]]:
+    """What the two sides, or two kinds of evidence, say differently about the number of requests."""
+    found: list[Mapping[str, Any]] = []
+    best = evidence[kinds[0]]
+    sent, received = best["source_requests"], best["destination_requests"]
+    if best["destination_rows"] and sent > received:
+        found.append({"what": "requests", "between": ["source", "destination"], "values": [sent, received]})
+    for other in kinds[1:]:
+        if evidence[other]["requests"] != best["requests"]:
+            values = [best["requests"], evidence[other]["requests"]]
+            found.append({"what": "requests", "between": [kinds[0], other], "values": values})
+    return found
+
+
+def _node(node: str, gateways: set[str], versions: set[str], principals: set[str]) -> Node:
+    namespace, service = split_node(node)
+    kind: NodeKind = "service"
+    if node == UNKNOWN:
+        kind = "unknown"
+    elif node.startswith(EXTERNAL):
+        kind = "external"
+    elif node in gateways:
+        kind = "gateway"
+    return Node(node, kind, namespace, service, sorted(versions), sorted(principals))
+
+
+def _extent(rows: Sequence[Mapping[str, Any]]) -> tuple[datetime | None, datetime | None]:
+    if not rows:
+        return None, None
+    return min(row["first_ts"] for row in rows), max(row["last_ts"] for row in rows)
+
+
+def _seconds(shown: tuple[datetime | None, datetime | None], rows: Sequence[Mapping[str, Any]]) -> float | None:
+    first, last = _extent(rows)
+    start, end = shown[0] or first, shown[1] or last
+    return None if start is None or end is None else max((end - start).total_seconds(), 0.0) or None
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,164 @@
+-- Edges of the calls in [since, until) whose caller or destination is known by its address only (edge_id 0).
+--
+-- An address is the pod or service that the alias table names at the time of the call; else the workload that the lines
+-- within an hour name for it, where they agree; else, for a caller, the one source-side line of the same request id to
+-- the same destination. What stays unresolved is the unknown caller, or a host outside named by its address.
+--
+-- Inputs: since, until (UTC seconds, whole minutes), generation, derived_on (as trace_edges). Output: derived_edges_1m.
+INSERT INTO derived_edges_1m
+    (kind, minute, edge_id, base_edge_id, derived_on, generation, evidence, reporter, direction, protocol, tls, source_cluster, source_namespace, source_workload, source_service, source_version, source_principal, destination_cluster, destination_namespace, destination_workload, destination_service, destination_version, destination_principal, operation, requests, errors, denied, timed, sized, bytes_sent, bytes_received, log_us_sum, log_us_sum2, statuses, grpc_statuses, faults, histogram, first_ts, last_ts)
+WITH
+    named_addresses AS (
+        SELECT toIPv6OrZero(name) AS ip, name, cluster, namespace, workload, service, version, valid_from, valid_to
+        FROM aliases FINAL
+        WHERE kind IN ('pod_ip', 'service_ip') AND toIPv6OrZero(name) != toIPv6('::')
+    ),
+    spoken_for AS (
+        SELECT ip, any(names) AS names
+        FROM (
+            SELECT source_ip AS ip,
+                (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS names
+            FROM calls
+            WHERE edge_id != 0 AND reporter = 'source'
+                AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalHour(1) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalHour(1)
+            UNION ALL
+            SELECT destination_ip AS ip,
+                (destination_cluster, destination_namespace, destination_workload, destination_service,
+                    destination_version, destination_principal) AS names
+            FROM calls
+            WHERE edge_id != 0 AND reporter = 'destination'
+                AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalHour(1) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalHour(1)
+        )
+        WHERE ip != toIPv6('::') AND NOT startsWith(IPv6NumToString(ip), '::ffff:127.') AND (names.3 != '' OR names.4 != '')
+        GROUP BY ip
+        HAVING uniqExact((names.2, names.4, if(names.4 = '', names.3, ''))) = 1
+    ),
+    senders AS (
+        SELECT request_id, destination_namespace, destination_service, any(names) AS names
+        FROM (
+            SELECT request_id, destination_namespace, destination_service,
+                (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS names
+            FROM calls
+            WHERE edge_id != 0 AND reporter IN ('source', 'gateway') AND request_id != ''
+                AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalMinute(10) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalMinute(10)
+        )
+        GROUP BY request_id, destination_namespace, destination_service
+        HAVING uniqExact((names.2, names.4, if(names.4 = '', names.3, ''))) = 1
+    ),
+    unnamed AS (
+        SELECT *
+        FROM calls
+        WHERE edge_id = 0 AND log_type != 'connection_start'
+            AND ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
+    ),
+    caller AS (
+        SELECT u.*,
+            multiIf(
+                u.source_namespace != '' OR u.source_workload != '' OR u.source_service != '' OR u.source_principal != '',
+                    (toString(u.source_cluster), toString(u.source_namespace), toString(u.source_workload),
+                        toString(u.source_service), toString(u.source_version), toString(u.source_principal)),
+                a.name != '' AND u.ts < a.valid_to,
+                    (toString(a.cluster), toString(a.namespace), toString(a.workload), toString(a.service), toString(a.version), ''),
+                (l.names.3 != '' OR l.names.4 != ''), l.names,
+                (s.names.3 != '' OR s.names.4 != '' OR s.names.6 != ''), s.names,
+                ('', '', '', '', '', '')) AS source
+        FROM unnamed AS u
+        ASOF LEFT JOIN named_addresses AS a ON u.source_ip = a.ip AND u.ts >= a.valid_from
+        LEFT JOIN spoken_for AS l ON u.source_ip = l.ip
+        LEFT JOIN senders AS s ON u.request_id = s.request_id
+            AND u.destination_namespace = s.destination_namespace AND u.destination_service = s.destination_service
+    ),
+    both AS (
+        SELECT c.*,
+            multiIf(
+                c.destination_namespace != '' OR c.destination_workload != '' OR c.destination_service != '' OR c.destination_principal != '',
+                    (toString(c.destination_cluster), toString(c.destination_namespace), toString(c.destination_workload),
+                        toString(c.destination_service), toString(c.destination_version), toString(c.destination_principal)),
+                a.name != '' AND c.ts < a.valid_to,
+                    (toString(a.cluster), toString(a.namespace), toString(a.workload), toString(a.service), toString(a.version), ''),
+                (l.names.3 != '' OR l.names.4 != ''), l.names,
+                c.destination_ip != toIPv6('::'), ('', '', '', replaceOne(IPv6NumToString(c.destination_ip), '::ffff:', ''), '', ''),
+                ('', '', '', '', '', '')) AS destination,
+            c.destination_service = '' AND destination.4 != '' AND destination.2 = '' AND destination.3 = ''
+                AND NOT (l.names.4 != '') AND (isIPv4String(destination.4) OR isIPv6String(destination.4)) AS outside
+        FROM caller AS c
+        ASOF LEFT JOIN named_addresses AS a ON c.destination_ip = a.ip AND c.ts >= a.valid_from
+        LEFT JOIN spoken_for AS l ON c.destination_ip = l.ip
+    ),
+    keyed AS (
+        SELECT
+            'log' AS evidence, reporter,
+            if(outside, 'egress', if(direction = '', 'east_west', toString(direction))) AS direction,
+            protocol, tls,
+            source.1 AS source_cluster, source.2 AS source_namespace, source.3 AS source_workload,
+            source.4 AS source_service, source.5 AS source_version, source.6 AS source_principal,
+            destination.1 AS destination_cluster, destination.2 AS destination_namespace,
+            destination.3 AS destination_workload, destination.4 AS destination_service,
+            destination.5 AS destination_version, destination.6 AS destination_principal,
+            operation,
+            toStartOfMinute(ts) AS minute, ts, status, grpc_status, response_flags, verdict, fault, logged,
+            duration_us, bytes_sent, bytes_received
+        FROM both
+    )
+SELECT
+    'address' AS kind,
+    minute,
+    cityHash64(concatWithSeparator('\x1f', evidence, reporter, direction, protocol, tls, source_cluster, source_namespace, source_workload, source_service, source_version, source_principal, destination_cluster, destination_namespace, destination_workload, destination_service, destination_version, destination_principal, operation)) AS edge_id,
+    cityHash64(concatWithSeparator('\x1f', evidence, reporter, direction, protocol, tls, source_cluster, source_namespace, source_workload, source_service, source_version, source_principal, destination_cluster, destination_namespace, destination_workload, destination_service, destination_version, destination_principal, '')) AS base_edge_id,
+    toDate({derived_on:Date}) AS derived_on,
+    {generation:UInt64} AS generation,
+    evidence,
+    reporter,
+    direction,
+    protocol,
+    tls,
+    source_cluster,
+    source_namespace,
+    source_workload,
+    source_service,
+    source_version,
+    source_principal,
+    destination_cluster,
+    destination_namespace,
+    destination_workload,
+    destination_service,
+    destination_version,
+    destination_principal,
+    operation,
+    count() AS requests,
+    countIf(status >= 500 OR grpc_status IN (2, 4, 13, 14, 15)
+        OR (status = 0 AND response_flags NOT IN ('', '-', 'DC'))) AS errors,
+    countIf(verdict = 'denied') AS denied,
+    countIf(bitTest(logged, 34)) AS timed,
+    countIf(bitTest(logged, 37)) AS sized,
+    sum(bytes_sent) AS bytes_sent,
+    sum(bytes_received) AS bytes_received,
+    sumIf(log(greatest(duration_us, 1)) AS log_us, bitTest(logged, 34)) AS log_us_sum,
+    sumIf(log_us * log_us, bitTest(logged, 34)) AS log_us_sum2,
+    sumMapIf(map(status, toUInt64(1)), bitTest(logged, 29)) AS statuses,
+    sumMapIf(map(grpc_status, toUInt64(1)), bitTest(logged, 30)) AS grpc_statuses,
+    sumMapIf(map(toString(fault), toUInt64(1)), fault NOT IN ('', 'none')) AS faults,
+    sumMapIf(map(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16'), toUInt64(1)), bitTest(logged, 34)) AS histogram,
+    min(ts) AS first_ts,
+    max(ts) AS last_ts
+FROM keyed
+GROUP BY
+    minute,
+    evidence,
+    reporter,
+    direction,
+    protocol,
+    tls,
+    source_cluster,
+    source_namespace,
+    source_workload,
+    source_service,
+    source_version,
+    source_principal,
+    destination_cluster,
+    destination_namespace,
+    destination_workload,
+    destination_service,
+    destination_version,
+    destination_principal,
+    operation
