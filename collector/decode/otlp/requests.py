@@ -1,0 +1,105 @@
+"""What was asked and how it ended, from a span's attributes: protocol, method, path, operation, statuses, request id."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.decode.otlp.attributes import Attributes, Picked, first_text
+from collector.decode.otlp.text import map_distinct
+from collector.decode.otlp.urls import split_urls
+
+_GRPC_NAMES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+GRPC_CODES = {name: code for code, name in enumerate(_GRPC_NAMES)}
+
+# Keys of each reading, best first.
+METHOD = ("http.request.method", "http.method")
+HTTP_STATUS = ("http.response.status_code", "http.status_code")
+GRPC_STATUS = ("rpc.grpc.status_code", "rpc.response.status_code", "rpc.status_code", "grpc.status_code")
+ROUTE = ("http.route", "url.template")
+TARGET = ("url.path", "http.target")
+QUERY = ("url.query",)
+URL = ("url.full", "http.url")
+RPC_SYSTEM = ("rpc.system.name", "rpc.system")
+RPC_SERVICE = ("rpc.service",)
+RPC_METHOD = ("rpc.method",)
+MESSAGING = ("messaging.system",)
+DATABASE = ("db.system.name", "db.system")
+REQUEST_ID = ("guid:x-request-id", "http.request.header.x-request-id", "http.request.header.x_request_id")
+WANTED = (
+    *(METHOD, HTTP_STATUS, GRPC_STATUS, ROUTE, TARGET, QUERY, URL),
+    *(RPC_SYSTEM, RPC_SERVICE, RPC_METHOD, MESSAGING, DATABASE, REQUEST_ID),
+)
+
+
+def _small(picked: Picked, to: pa.DataType, limit: int, names: dict[str, int] | None = None) -> pa.Array:
+    """Integers in 0..limit; what is absent or beyond becomes 0."""
+    values = picked.integers(names)
+    sound = pc.and_(pc.greater_equal(values, 0), pc.less_equal(values, limit))
+    return pc.if_else(sound.fill_null(False), values, 0).cast(to)
+
+
+def request_columns(attributes: Attributes, name: pa.StringArray) -> dict[str, pa.Array]:
+    """protocol, method, path, operation, http_status, grpc_status, request_id."""
+    columns: dict[str, pa.Array] = {}
+    method, status = attributes.pick(*METHOD), attributes.pick(*HTTP_STATUS)
+    grpc_status, rpc_system = attributes.pick(*GRPC_STATUS), attributes.pick(*RPC_SYSTEM)
+    messaging, database = attributes.pick(*MESSAGING), attributes.pick(*DATABASE)
+
+    protocol = np.zeros(attributes.records, np.int32)
+    protocol[method.present | status.present] = 1
+    protocol[messaging.present] = 2
+    protocol[database.present] = 3
+    protocol[grpc_status.present] = 4
+    names = ["", "http", "messaging", "database", "grpc"]
+    if rpc_system.any:
+        systems = map_distinct(rpc_system.text(), str.lower, pa.string()).dictionary_encode()
+        protocol[rpc_system.present] = systems.indices.drop_null().to_numpy() + len(names)
+        names += systems.dictionary.to_pylist()
+    columns["protocol"] = pa.DictionaryArray.from_arrays(protocol, names)
+
+    if status.any:
+        columns["http_status"] = _small(status, pa.uint16(), 999)
+    if grpc_status.any:
+        columns["grpc_status"] = _small(grpc_status, pa.uint8(), 255, GRPC_CODES)
+    if (request_id := attributes.pick(*REQUEST_ID)).any:
+        columns["request_id"] = first_text(request_id.text())
+    operation: list[pa.Array] = []
+    methods = method.text()
+    if method.any:
+        columns["method"] = first_text(methods)
+    rpc = attributes.pick(*RPC_METHOD)
+    if rpc.any:
+        service, called = attributes.pick(*RPC_SERVICE).text(), rpc.text()
+        operation.append(pc.coalesce(pc.binary_join_element_wise(service, called, "/"), called))
+    route = attributes.pick(*ROUTE)
+    if route.any:
+        templates = route.text()
+        operation.append(pc.coalesce(pc.binary_join_element_wise(methods, templates, " "), templates))
+    columns["operation"] = first_text(*operation, name)
+    columns["path"] = _path(attributes, operation[0] if rpc.any else None)
+    return columns
+
+
+def _path(attributes: Attributes, rpc: pa.Array | None) -> pa.StringArray:
+    """The path with its query: as given, else from the whole URL, else the gRPC path."""
+    candidates: list[pa.Array] = []
+    target = attributes.pick(*TARGET)
+    if target.any:
+        paths = target.text()
+        query = attributes.pick(*QUERY)
+        if query.any:
+            queries = first_text(query.text())
+            paths = pc.if_else(pc.equal(queries, ""), paths, pc.binary_join_element_wise(paths, queries, "?"))
+        candidates.append(paths)
+    url = attributes.pick(*URL, among=~target.present)
+    if url.any:
+        candidates.append(split_urls(url.text())[1])
+    if rpc is not None:
+        candidates.append(pc.binary_join_element_wise("", rpc, "/"))
+    return first_text(*candidates, pa.nulls(attributes.records, pa.string()))
