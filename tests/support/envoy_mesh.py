@@ -20,8 +20,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +41,7 @@ from tests.support.envoy_topology import (
     truth,
 )
 from tests.support.otlp_sink import OtlpSink, otlp_sink
+from tests.support.poll import poll
 
 START_S, SETTLE_S = 60.0, 30.0
 TRACE_NAME = "{name}.{namespace}"
@@ -142,8 +142,8 @@ class EnvoyMesh:
         """Wait until every proxy has written and sent what it saw, stop them all, and hand over the telemetry."""
         expected = {s.id: expected_lines(self.topology, self.ledger, s) for s in self.topology.services.values()}
         spans = expected_spans(self.topology, self.ledger)
-        _poll(lambda: all(len(self._lines(i)) >= n for i, n in expected.items()), SETTLE_S, "access logs")
-        _poll(lambda: self._spans_sent() >= spans, SETTLE_S, f"{spans} spans")
+        poll(lambda: all(len(self._lines(i)) >= n for i, n in expected.items()), "access logs", SETTLE_S)
+        poll(lambda: self._spans_sent() >= spans, f"{spans} spans", SETTLE_S)
         self.__exit__(None, None, None)
         return Telemetry(
             lines={service_id: tuple(self._lines(service_id)) for service_id in expected},
@@ -190,7 +190,7 @@ class EnvoyMesh:
             if service.proxied:
                 self._envoys[service.id] = self._spawn(binary, service)
         for service_id in self._envoys:
-            _poll(lambda service_id=service_id: self._ready(service_id), START_S, f"the proxy of {service_id}")
+            poll(lambda service_id=service_id: self._ready(service_id), f"the proxy of {service_id}", START_S)
 
     def _spawn(self, binary: Path, service: Service) -> subprocess.Popen[bytes]:
         config = self.directory / f"{service.name}.json"
@@ -259,14 +259,6 @@ class EnvoyMesh:
             self.ledger.call(gateway.id, call.destination, response.status)
         finally:
             connection.close()
-
-
-def _poll(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not there after {limit_s:.0f} s")
-        threading.Event().wait(0.02)
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""Recorded traces of a real application (Jaeger exports, 3 loads) through Kafka to the map."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import eastwatch, eastwatch_json
+from tests.support.datasets import dataset
+from tests.support.feed import produce
+from tests.support.jaeger import to_otlp
+
+LOADS = (25, 50, 75)
+
+
+def exports(directory: Path) -> Iterator[dict[str, Any]]:
+    """Every Jaeger export of the data set."""
+    for load in LOADS:
+        with lzma.open(directory / f"load{load}.ndjson.xz") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+
+def called(export: dict[str, Any]) -> Counter[tuple[str, str]]:
+    """Calls between services, span by span: each server span whose parent is another service's client span."""
+    calls: Counter[tuple[str, str]] = Counter()
+    for trace in export["data"]:
+        for span in trace["spans"]:
+            for parent in trace["spans"]:
+                if any(reference["spanID"] == parent["spanID"] for reference in span["references"]):
+                    pair = tuple(trace["processes"][s["processID"]]["serviceName"] for s in (parent, span))
+                    kinds = tuple(t["value"] for s in (parent, span) for t in s["tags"] if t["key"] == "span.kind")
+                    if kinds == ("client", "server"):
+                        calls[pair[0], pair[1]] += 1
+    return calls
+
+
+def test_conversion_keeps_every_span_and_its_parent() -> None:
+    export = next(exports(dataset("hotel-reservation-load")))
+    request = to_otlp(export)
+    converted = {
+        (span.span_id.hex(), span.parent_span_id.hex()): (span.trace_id.hex(), span.end_time_unix_nano)
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
+    (trace,) = export["data"]
+    assert converted == {
+        (s["spanID"], s["references"][0]["spanID"] if s["references"] else ""): (
+            "0" * 16 + s["traceID"],
+            (s["startTime"] + s["duration"]) * 1000,
+        )
+        for s in trace["spans"]
+    }
+    assert len(request.resource_spans) == len(trace["processes"]) == 6
+
+
+@pytest.mark.kafka
+def test_hotel_reservation_is_six_services_and_five_edges(kafka: Any, tmp_path: Path) -> None:
+    recorded = list(exports(dataset("hotel-reservation-load")))
+    truth: Counter[tuple[str, str]] = sum((called(export) for export in recorded), Counter())
+    assert len(truth) == 5
+    topic, store = kafka.topic(), f"chdb:{tmp_path / 'store'}"
+    produce(kafka.bootstrap, topic, (to_otlp(export).SerializeToString() for export in recorded))
+
+    eastwatch("ingest", f"kafka://{kafka.bootstrap}/{topic}?format=otlp_proto", "--until-idle", "--store", store)
+    document = eastwatch_json("map", "--store", store)
+
+    edges = {(edge["source"], edge["destination"]): edge for edge in document["edges"]}
+    assert {pair: edge["requests"] for pair, edge in edges.items()} == truth
+    assert {node["id"] for node in document["nodes"]} == {
+        "frontend",
+        "search",
+        "geo",
+        "rate",
+        "profile",
+        "reservation",
+    }
+    assert {edge["protocol"] for edge in edges.values()} == {"grpc"}
+    for edge in edges.values():
+        assert (edge["attempts"], edge["mtls_share"], edge["evidence"]) == (None, None, ["trace"])
+        assert (edge["errors"], edge["direction"]) == (0, "east_west")
+        assert 0 < edge["p50_ms"] <= edge["p95_ms"] <= edge["p99_ms"]
