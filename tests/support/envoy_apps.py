@@ -32,6 +32,8 @@ class Programs:
     addresses: Mapping[str, str]
     ledger: Ledger
     authority: Authority
+    bound: bool = True
+    """Programs with a sidecar call it from their own address; a real program's address is always its pod's."""
     errors: list[str] = field(default_factory=list)
     """What went wrong inside a program; must stay empty."""
 
@@ -47,9 +49,8 @@ class Programs:
         if destination.protocol == "tcp":
             self._connect(call, source, destination)
             return
-        own = self.addresses[source.id]
-        target = (own, OUTBOUND) if source.sidecar else (self.addresses[destination.id], INBOUND)
-        connection = http.client.HTTPConnection(*target, timeout=_TIMEOUT_S, source_address=(own, 0))
+        target = (self.addresses[source.id], OUTBOUND) if source.sidecar else (self.addresses[destination.id], INBOUND)
+        connection = http.client.HTTPConnection(*target, timeout=_TIMEOUT_S, source_address=self._own(source))
         sent = {name: headers[name] for name in _PASSED_ON if headers.get(name)}
         sent |= {
             "host": f"{destination.host}:{destination.port}" if not destination.outside else destination.host,
@@ -73,10 +74,12 @@ class Programs:
         finally:
             connection.close()
 
+    def _own(self, source: Service) -> tuple[str, int] | None:
+        return (self.addresses[source.id], 0) if self.bound or not source.sidecar else None
+
     def _connect(self, call: Call, source: Service, destination: Service) -> None:
-        own = self.addresses[source.id]
-        target = (own, tcp_outbound_port(self.topology, call))
-        with socket.create_connection(target, timeout=_TIMEOUT_S, source_address=(own, 0)) as plain:
+        target = (self.addresses[source.id], tcp_outbound_port(self.topology, call))
+        with socket.create_connection(target, timeout=_TIMEOUT_S, source_address=self._own(source)) as plain:
             stream = plain
             if call.transport == "passthrough":
                 context = ssl.create_default_context(cafile=str(self.authority.root))

@@ -86,6 +86,7 @@ class EnvoyMesh:
         otlp_port: where the proxies send their spans on 127.0.0.1; 0 = keep them in `Telemetry.otlp`.
         log_format: the JSON access log's keys and operators.
         trace_service_name: `service.name` of the spans, from `{name}` and `{namespace}`.
+        bound_programs: programs reach their sidecar from their own address (else from 127.0.0.1).
     """
 
     directory: Path
@@ -93,6 +94,7 @@ class EnvoyMesh:
     otlp_port: int = 0
     log_format: Mapping[str, str] = field(default_factory=lambda: {**ISTIO_JSON, **IDENTITY_JSON})
     trace_service_name: str = TRACE_NAME
+    bound_programs: bool = True
 
     def __post_init__(self) -> None:
         self.ledger = Ledger()
@@ -180,10 +182,12 @@ class EnvoyMesh:
             otlp_port=self._sink.port if self._sink else self.otlp_port,
             trace_service_name=self.trace_service_name,
         )
-        self._programs = envoy_apps.Programs(self.topology, self.addresses, self.ledger, authority)
+        self._programs = envoy_apps.Programs(
+            self.topology, self.addresses, self.ledger, authority, bound=self.bound_programs
+        )
         called = {call.destination for call in self.topology.calls}
         for service in services:
-            if service.id in called:
+            if service.id in called and not service.down:
                 stack.callback(envoy_apps.start(self._programs, service))
         stack.callback(self._stop_envoys)
         for service in services:
@@ -239,7 +243,7 @@ class EnvoyMesh:
 
     def _enter(self, entry: int) -> None:
         for service in self.topology.services.values():
-            if not service.proxied and not service.outside:
+            if not service.proxied and not service.outside and not service.down:
                 self._programs.make_calls(service, entry, {})
         gateway = self.topology.services[self.topology.entry]
         (call,) = self.topology.calls_from(gateway.id)

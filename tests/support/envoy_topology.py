@@ -34,6 +34,8 @@ class Service:
     sidecar: bool = True
     logs: bool = True
     gateway: bool = False
+    down: bool = False
+    """Known to the cluster, but nothing listens at its address."""
     allowed_callers: tuple[str, ...] = ()
     """Service ids that an authorization policy lets in; empty = no policy."""
 
@@ -65,7 +67,17 @@ class Service:
     @property
     def proxied(self) -> bool:
         """True when an Envoy stands before it or is it."""
-        return self.sidecar or self.gateway
+        return (self.sidecar or self.gateway) and not self.down
+
+    @property
+    def reports(self) -> bool:
+        """True when its proxy writes an access log."""
+        return self.proxied and self.logs
+
+    @property
+    def reports_inbound(self) -> bool:
+        """True when its proxy logs the calls it receives from the mesh (a gateway's callers are outside)."""
+        return self.reports and not self.gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,7 @@ SHOP = Topology.of(
         Service("currency", "shop", protocol="grpc"),
         Service("checkout", "shop"),
         Service("redis", "shop", protocol="tcp", port=6379),
+        Service("ads", "shop", down=True),
         Service("payment", "payments", allowed_callers=("shop/checkout",)),
         Service("batch", "legacy", sidecar=False),
         Service("api.fraud.example", port=443, sidecar=False),
@@ -146,6 +159,7 @@ SHOP = Topology.of(
         Call("shop/frontend", "shop/recommendations", path="/recommendations?user={n}"),
         Call("shop/frontend", "shop/currency", "POST", "/shop.Currency/Convert", fails_every=10, failed_status=13),
         Call("shop/frontend", "shop/checkout", "POST", "/checkout", every=2),
+        Call("shop/frontend", "shop/ads", path="/ads", every=10),
         Call("shop/cart", "shop/redis"),
         Call("shop/cart", "external:telemetry.example", every=5, transport="passthrough"),
         Call("shop/recommendations", "shop/catalog", path="/products/{n}", status=404),
@@ -218,9 +232,7 @@ def truth(topology: Topology, ledger: Ledger) -> dict[tuple[str, str], TrueEdge]
         pair = (source.id, destination.id)
         if not ledger.requests(*pair):
             continue
-        source_logs = source.proxied and source.logs
-        destination_logs = destination.sidecar and destination.logs
-        by_callee = destination_logs and not source_logs
+        by_callee = destination.reports_inbound and not source.reports
         answers: Counter[tuple[int, int]] = Counter()
         for (s, d, status, grpc_status), n in ledger.made.items():
             if (s, d) == pair:
@@ -232,12 +244,12 @@ def truth(topology: Topology, ledger: Ledger) -> dict[tuple[str, str], TrueEdge]
             direction="ingress" if source.gateway else "egress" if destination.outside else "east_west",
             protocol=destination.protocol,
             requests=ledger.attempts(*pair) if by_callee else ledger.requests(*pair),
-            attempts=ledger.attempts(*pair) if destination_logs else None,
+            attempts=ledger.attempts(*pair) if destination.reports_inbound else None,
             errors=sum(n for (status, grpc), n in answers.items() if status >= 500 or grpc in {2, 4, 13, 14, 15}),
             denied=ledger.denied[pair],
             statuses=None if destination.protocol == "tcp" else _statuses(answers),
-            mtls_share=float(call.transport == "mtls") if destination_logs else None,
-            evidence=frozenset({"log"} if source_logs or destination_logs else set())
+            mtls_share=float(call.transport == "mtls") if destination.reports_inbound else None,
+            evidence=frozenset({"log"} if source.reports or destination.reports_inbound else set())
             | frozenset({"trace"} if spans else set()),
         )
     return edges
@@ -252,11 +264,11 @@ def _statuses(answers: Mapping[tuple[int, int], int]) -> dict[str, int]:
 
 def expected_lines(topology: Topology, ledger: Ledger, service: Service) -> int:
     """Access-log lines that the proxy of `service` must have written."""
-    if not (service.proxied and service.logs):
+    if not service.reports:
         return 0
     pairs = [(call.source, call.destination) for call in topology.calls]
     out = sum(ledger.requests(s, d) for s, d in pairs if s == service.id)
-    return out + (sum(ledger.attempts(s, d) for s, d in pairs if d == service.id) if service.sidecar else 0)
+    return out + (sum(ledger.attempts(s, d) for s, d in pairs if d == service.id) if service.reports_inbound else 0)
 
 
 def expected_spans(topology: Topology, ledger: Ledger) -> int:
@@ -267,5 +279,5 @@ def expected_spans(topology: Topology, ledger: Ledger) -> int:
         if destination.protocol == "tcp":
             continue
         spans += ledger.requests(s, d) if source.proxied else 0
-        spans += ledger.attempts(s, d) if destination.sidecar else 0
+        spans += ledger.attempts(s, d) if destination.proxied and not destination.gateway else 0
     return spans
