@@ -1,7 +1,7 @@
 """The latency histogram of the rollups, in Python: bucket bounds, values and nearest-rank quantiles.
 
-Bucket -1 holds durations of 0 us, bucket i >= 0 those in (g^(i-1), g^i] us with g = 1.01 / 0.99; its value 2 g^i / (g + 1)
-is within 1 % of every duration in it (C. Masson, J. Rim, H. Lee: DDSketch, VLDB 2019). The SQL of
+Bucket -1 holds durations of 0 us, bucket i >= 0 those in (g^(i-1), g^i] us with g = 1.01 / 0.99; its value
+2 g^i / (g + 1) is within 1 % of every duration in it (C. Masson, J. Rim, H. Lee: DDSketch, VLDB 2019). The SQL of
 `storage/migrations/0010_edges_1m_from_calls.sql` fills them with the same rule.
 """
 

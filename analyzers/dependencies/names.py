@@ -1,8 +1,8 @@
 """Names, resolved when read: what a line said of a caller or callee becomes one node per service.
 
-Rollups keep what each line knew (namespace, workload, service, account of the principal). Here the alias table and the
-other lines turn it into node ids, as of the time the alias was valid, so that a source that knows less than another joins
-its node instead of making a second one.
+Rollups keep what each line knew (namespace, workload, service, account of the principal). Here the alias table and
+the other lines turn it into node ids, as of the time the alias was valid, so that a source that knows less than another
+joins its node instead of making a second one.
 
 A node is `namespace/service`; the service is the first known of service, workload, service account. Without a namespace
 it is the bare name, and a bare name joins its only namespaced match. Hosts outside are `external:HOST`.
@@ -42,7 +42,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """One line of the alias table: `name` (of `kind`) is this namespace/service from `valid_from` to `valid_to` (us)."""
+    """A line of the alias table: `name` (of `kind`) is this namespace/service from `valid_from` to `valid_to` (us)."""
 
     kind: str
     cluster: str
@@ -171,7 +171,7 @@ class Names:
         return self._only_match(service) or service
 
     def _only_match(self, name: str) -> str | None:
-        """The only namespaced node a bare name can mean; `service.namespace` (as Istio names its spans) is tried too."""
+        """The only namespaced node a bare name can mean; `service.namespace`, as Istio names spans, is tried too."""
         nodes = self._by_name.get(name, set())
         if len(nodes) == 1:
             return next(iter(nodes))

@@ -1,6 +1,6 @@
 """The service dependency map of a window: edge keys are named in Python, their numbers are summed by the engine.
 
-    edge_keys + aliases ──► Names ──► edge_groups (external table) ──► edge_numbers.sql ──► ServiceMap
+edge_keys + aliases ──► Names ──► edge_groups (external table) ──► edge_numbers.sql ──► ServiceMap
 """
 
 from __future__ import annotations
@@ -230,10 +230,7 @@ def _assemble(
     for row in rows:
         by_edge[row["edge"]][row["evidence"]] = row
     gateways = names.gateways | {
-        pairs[row["edge"]][0]
-        for row in rows
-        for edge_id in row["edge_ids"]
-        if keys[edge_id].reporter == "gateway"
+        pairs[row["edge"]][0] for row in rows for edge_id in row["edge_ids"] if keys[edge_id].reporter == "gateway"
     }
     seconds = _seconds(shown, rows)
     edges: list[Edge] = []
@@ -264,7 +261,7 @@ def _edge(
     from_gateway: bool,
     seconds: float | None,
 ) -> Edge:
-    kinds = [kind for kind in EVIDENCE_RANK if kind in evidence]
+    kinds: list[Evidence] = [kind for kind in EVIDENCE_RANK if kind in evidence]
     row = evidence[kinds[0]]
     quantiles = quantiles_us(row["histogram"], (0.5, 0.95, 0.99))
     p50, p95, p99 = (None, None, None) if quantiles is None else [round(q / 1000, 6) for q in quantiles]

@@ -30,4 +30,5 @@ WHERE kind = {edge_kind:String} AND hour >= {since:DateTime64(0, 'UTC')} AND hou
         WHERE kind = {edge_kind:String} AND grain = '1h'
             AND period >= {since:DateTime64(0, 'UTC')} AND period < {until:DateTime64(0, 'UTC')}
         GROUP BY kind, period)
-GROUP BY kind, day, edge_id
+GROUP BY kind, toStartOfDay(hour), base_edge_id
+SETTINGS prefer_column_name_to_alias = 1

@@ -31,4 +31,5 @@ WHERE kind = {edge_kind:String} AND minute >= {since:DateTime64(0, 'UTC')} AND m
         WHERE kind = {edge_kind:String} AND grain = '1m'
             AND period >= {since:DateTime64(0, 'UTC')} AND period < {until:DateTime64(0, 'UTC')}
         GROUP BY kind, period)
-GROUP BY kind, hour, edge_id
+GROUP BY kind, toStartOfHour(minute), edge_id
+SETTINGS prefer_column_name_to_alias = 1

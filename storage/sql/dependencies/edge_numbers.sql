@@ -55,7 +55,7 @@ WITH
     by_reporter AS (
         SELECT
             g.edge AS edge, g.evidence AS evidence, toStartOfHour(r.t) AS hour, g.reporter AS reporter,
-            transform(reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
+            transform(g.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
             sum(r.requests) AS requests, sum(r.errors) AS errors, sum(r.denied) AS denied,
             sum(r.timed) AS timed, sum(r.sized) AS sized,
             sum(r.bytes_sent) AS bytes_sent, sum(r.bytes_received) AS bytes_received,
@@ -68,7 +68,7 @@ WITH
         FROM edge_rows AS r
         INNER JOIN edge_groups AS g ON r.edge_id = g.edge_id
         WHERE r.t >= g.valid_from AND r.t < g.valid_to
-        GROUP BY edge, evidence, hour, reporter
+        GROUP BY g.edge, g.evidence, hour, g.reporter
     ),
     ranked AS (
         SELECT *, rank = max(rank) OVER (PARTITION BY edge, evidence, hour) AS counted
@@ -103,3 +103,4 @@ FROM ranked
 GROUP BY edge, evidence
 ORDER BY edge, evidence
 LIMIT {row_limit:UInt64}
+SETTINGS prefer_column_name_to_alias = 1

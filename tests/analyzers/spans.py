@@ -1,0 +1,69 @@
+"""Spans for tests, from a few fields; and a store that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from storage.conform import conform
+from storage.engine import Engine
+from storage.tables import CALLS, LOGGED_BIT, SPANS, Table, arrow_schema
+
+T0 = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    """`seconds` after the test's first moment, a full hour."""
+    return T0 + timedelta(seconds=seconds)
+
+
+def span(ts_s: float, span_id: str, parent: str, service: str, kind: str, **fields: Any) -> dict[str, Any]:
+    """One span's columns; its ids are padded to their length."""
+    return {
+        "ts": at(ts_s),
+        "trace_id": f"{fields.pop('trace', 1):032x}",
+        "span_id": span_id.rjust(16, "0"),
+        "parent_span_id": parent.rjust(16, "0") if parent else "",
+        "service": service,
+        "kind": kind,
+        "namespace": "",
+        "shared": 0,
+        "error": 0,
+        "duration_us": 1000,
+        "peer_service": "",
+        "peer_host": "",
+        **fields,
+    }
+
+
+def call(ts_s: float, **fields: Any) -> dict[str, Any]:
+    """One call's columns; the bits of the given ones are set in `logged`."""
+    row = {"ts": at(ts_s), "log_type": "request", **fields}
+    return {**row, "logged": sum(1 << LOGGED_BIT[name] for name in row if name in LOGGED_BIT)}
+
+
+def insert(engine: Engine, table: Table, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
+    """Insert rows given as mappings; what a row lacks gets the column's default."""
+    listed = list(rows)
+    schema = arrow_schema(table)
+    names = [name for name in schema.names if any(name in row for row in listed)]
+    arrays = []
+    for name in names:
+        kind = schema.field(name).type
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        arrays.append(pa.array([row.get(name) for row in listed], plain))
+    batch = pa.RecordBatch.from_arrays(arrays, names=names)
+    engine.insert(table.name, conform(table, batch, received_at=T0), token=token)
+
+
+def insert_spans(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
+    """Insert spans made by `span`."""
+    insert(engine, SPANS, rows, token)
+
+
+def insert_calls(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
+    """Insert calls made by `call`."""
+    insert(engine, CALLS, rows, token)
