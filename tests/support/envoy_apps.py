@@ -10,10 +10,11 @@ import http.client
 import socket
 import socketserver
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.support.envoy_config import INBOUND, OUTBOUND, PROGRAM_PORT_OUTSIDE, tcp_outbound_port
@@ -95,11 +96,8 @@ class Programs:
 def start(programs: Programs, service: Service) -> Callable[[], None]:
     """Start the program of `service` on its address; returns what stops it."""
     address = (programs.addresses[service.id], PROGRAM_PORT_OUTSIDE if service.outside else service.port)
-    server: socketserver.BaseServer
-    if service.protocol == "tcp":
-        server = _Tcp(address, _tcp_handler(programs, service))
-    else:
-        server = _Http(address, _http_handler(programs, service))
+    make_handler = _tcp_handler if service.protocol == "tcp" else _http_handler
+    server = _Server(address, make_handler(programs, service), programs.errors)
     transports = {call.transport for call in programs.topology.calls if call.destination == service.id}
     if service.outside and transports & {"tls_origination", "passthrough"}:
         pair = programs.authority.issue(service.name, host=service.host)
@@ -117,13 +115,23 @@ def start(programs: Programs, service: Service) -> Callable[[], None]:
     return stop
 
 
-class _Http(ThreadingHTTPServer):
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
     # Stopping waits for the handlers: their sockets must not outlive the test.
     daemon_threads = False
+    request_queue_size = 64
 
+    def __init__(
+        self, address: tuple[str, int], handler: type[socketserver.BaseRequestHandler], errors: list[str]
+    ) -> None:
+        self._errors = errors
+        super().__init__(address, handler)
 
-class _Tcp(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        # An Envoy that ends resets the connections it kept in its pool.
+        if not isinstance(error, ConnectionError):
+            self._errors.append(f"program at {self.server_address}: {error!r}")
 
 
 def _tcp_handler(programs: Programs, service: Service) -> type[socketserver.BaseRequestHandler]:

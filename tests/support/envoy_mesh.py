@@ -137,8 +137,7 @@ class EnvoyMesh:
             thread.start()
         for thread in threads:
             thread.join()
-        if self._programs.errors:
-            raise AssertionError("programs of the mesh failed: " + "; ".join(self._programs.errors[:5]))
+        self._check_programs()
 
     def finish(self) -> Telemetry:
         """Wait until every proxy has written and sent what it saw, stop them all, and hand over the telemetry."""
@@ -147,6 +146,7 @@ class EnvoyMesh:
         poll(lambda: all(len(self._lines(i)) >= n for i, n in expected.items()), "access logs", SETTLE_S)
         poll(lambda: self._spans_sent() >= spans, f"{spans} spans", SETTLE_S)
         self.__exit__(None, None, None)
+        self._check_programs()
         return Telemetry(
             lines={service_id: tuple(self._lines(service_id)) for service_id in expected},
             otlp=tuple(self._sink.bodies) if self._sink else (),
@@ -159,6 +159,10 @@ class EnvoyMesh:
     def inventory(self) -> Document:
         """The Kubernetes list of everything inside the cluster."""
         return kubernetes_list(self.topology, self.addresses, self._started - dt.timedelta(hours=1))
+
+    def _check_programs(self) -> None:
+        if self._programs.errors:
+            raise AssertionError("programs of the mesh failed: " + "; ".join(self._programs.errors[:5]))
 
     def _start(self, stack: ExitStack) -> None:
         binary = envoy_binary()
