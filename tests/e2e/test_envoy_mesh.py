@@ -154,5 +154,12 @@ def test_envoys_own_exporter_can_speak_to_the_receiver(tmp_path: Path) -> None:
     assert {pair: edge["requests"] for pair, edge in edges.items()} == calls
     assert edges[GATEWAY, "shop/frontend"]["direction"] == "ingress"
     assert {edge["direction"] for (_, d), edge in edges.items() if d.startswith("external:")} == {"egress"}
+    # Here a callee reports by its spans, also the one whose sidecar logs nothing.
+    assert (
+        edges["shop/checkout", "payments/payment"]["attempts"]
+        == telemetry.truth["shop/checkout", "payments/payment"].attempts
+    )
+    assert edges["shop/frontend", "shop/recommendations"]["attempts"] == 10
+    assert edges["shop/frontend", "shop/ads"]["attempts"] is None
     for edge in edges.values():
-        assert (edge["attempts"], edge["mtls_share"], edge["evidence"]) == (None, None, ["trace"])
+        assert (edge["mtls_share"], edge["evidence"]) == (None, ["trace"])
