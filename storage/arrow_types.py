@@ -1,10 +1,17 @@
-"""ClickHouse types for Arrow columns: how a table that exists only in Python is declared to an engine."""
+"""ClickHouse types and Arrow types beside each other, both ways.
+
+`result_type` says in which Arrow type `Engine.query` returns a column, `clickhouse_type` how a table that exists only in
+Python is declared to an engine.
+"""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import pyarrow as pa
 
 from storage.errors import BadBatch
+from storage.type_names import elements, split
 
 _NUMBERS = {
     pa.uint8(): "UInt8",
@@ -46,6 +53,46 @@ def clickhouse_type(kind: pa.DataType) -> str:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return f"Array({clickhouse_type(kind.value_type)})"
     raise BadBatch(f"no ClickHouse type for a column of Arrow type {kind}")
+
+
+_UNITS = {0: "s", 1: "ms", 2: "ms", 3: "ms", 4: "us", 5: "us", 6: "us", 7: "ns", 8: "ns", 9: "ns"}
+_RESULTS = {
+    **{name: kind for kind, name in _NUMBERS.items()},
+    "String": pa.string(),
+    "Date32": pa.date32(),
+    "DateTime": pa.timestamp("s", "UTC"),
+    "IPv4": pa.uint32(),
+    "IPv6": pa.binary(16),
+    "UUID": pa.binary(16),
+    "Nothing": pa.null(),
+}
+
+
+@lru_cache(maxsize=2048)
+def result_type(kind: str) -> pa.DataType:
+    """The Arrow type in which `Engine.query` returns a column of ClickHouse type `kind`.
+
+    Raises:
+        KeyError: a type that must be cast in SQL first.
+    """
+    name, arguments = split(kind)
+    if name in _RESULTS:
+        return _RESULTS[name]
+    if name in ("Nullable", "LowCardinality"):
+        return result_type(arguments[0])
+    if name == "SimpleAggregateFunction":
+        return result_type(arguments[1])
+    if name == "Array":
+        return pa.list_(result_type(arguments[0]))
+    if name == "Map":
+        return pa.map_(result_type(arguments[0]), result_type(arguments[1]))
+    if name == "Tuple":
+        return pa.struct([pa.field(field, result_type(inner)) for field, inner in elements(kind)])
+    if name == "DateTime64":
+        return pa.timestamp(_UNITS[int(arguments[0])], "UTC")
+    if name == "FixedString":
+        return pa.binary(int(arguments[0]))
+    raise KeyError(kind)
 
 
 def structure(schema: pa.Schema) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from storage.errors import BadParameter
+from storage.type_names import elements, split
 
 _TOKEN = re.compile(
     r"""
@@ -99,9 +100,7 @@ Encode = Callable[[Any], str]
 @lru_cache(maxsize=1024)
 def _encoder(kind: str) -> tuple[Encode, Encode]:
     """Two encoders of a type: for the top level, and inside a container (where text is quoted)."""
-    name, _, rest = kind.partition("(")
-    name = name.strip()
-    arguments = _split(rest[: rest.rindex(")")]) if rest else []
+    name, arguments = split(kind)
     if name == "LowCardinality":
         return _encoder(arguments[0])
     if name == "SimpleAggregateFunction":
@@ -119,7 +118,7 @@ def _encoder(kind: str) -> tuple[Encode, Encode]:
         key, item = _encoder(arguments[0])[1], _encoder(arguments[1])[1]
         return _same(lambda value: "{" + ",".join(f"{key(k)}:{item(v)}" for k, v in _pairs(value)) + "}")
     if name == "Tuple":
-        inners = [_encoder(re.sub(r"^[a-z_]\w* +(?=[A-Z])", "", argument))[1] for argument in arguments]
+        inners = [_encoder(element)[1] for _, element in elements(kind)]
         return _same(lambda value: _tuple(inners, value))
     if match := _INTEGER.fullmatch(name):
         bits = int(match[2])
@@ -150,19 +149,8 @@ def _quotable(encode: Encode) -> tuple[Encode, Encode]:
     return encode, lambda value: f"'{encode(value)}'"
 
 
-def _split(arguments: str) -> list[str]:
-    """The arguments of a type at its outermost commas."""
-    parts, depth, start = list[str](), 0, 0
-    for index, char in enumerate(arguments):
-        depth += (char == "(") - (char == ")")
-        if char == "," and depth == 0:
-            parts.append(arguments[start:index].strip())
-            start = index + 1
-    return [*parts, arguments[start:].strip()]
-
-
-def _require_utc(zone: list[str]) -> None:
-    if zone and zone != ["'UTC'"]:
+def _require_utc(zone: tuple[str, ...]) -> None:
+    if zone and zone != ("'UTC'",):
         raise ValueError("only 'UTC' is used as a time zone")
 
 

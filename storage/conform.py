@@ -47,9 +47,9 @@ def conform(table: Table, columns: pa.RecordBatch, **constants: Any) -> pa.Recor
         try:
             if name in constants:
                 value = constants[name]
-                arrays.append(_fit(value, kind) if isinstance(value, pa.Array) else _constant(value, kind, rows))
+                arrays.append(fit(value, kind) if isinstance(value, pa.Array) else _constant(value, kind, rows))
             elif name in given:
-                arrays.append(_fit(given[name], kind))
+                arrays.append(fit(given[name], kind))
             else:
                 arrays.append(default(kind, rows))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -92,7 +92,12 @@ def _constant(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, kind), rows)
 
 
-def _fit(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+def fit(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """`array` cast to `kind`, with the type's default for every null.
+
+    Raises:
+        pyarrow.ArrowException: a value does not fit.
+    """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_dictionary(kind):

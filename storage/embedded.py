@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DATABASE = "eastwatch"
 MAX_CONNECTIONS = 16
-_MAX_BATCH_ROWS = 100_000_000
+MAX_BATCH_ROWS = 100_000_000
 _FORBIDDEN = set("?#%&\n\0")
 _OWN_FILES = {LOCK_NAME, "metadata", "store", "data", "tmp", "status", "eastwatch.sock"}
 
@@ -73,6 +73,7 @@ class EmbeddedEngine:
         self._idle: queue.LifoQueue[Session] = queue.LifoQueue()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._busy = 0
+        self._before_close: list[Callable[[], None]] = []
         self._lock = StoreLock(self.path)
         with _process:
             if _open_path and _open_path[0] != self.path:
@@ -113,22 +114,24 @@ class EmbeddedEngine:
 
     def insert(self, table: str, batch: pa.RecordBatch, *, token: str | None = None) -> None:
         """See `Engine.insert`."""
-        if batch.num_rows == 0:
+        self.insert_into(quoted(table), pa.Table.from_batches([batch]), {"insert_deduplication_token": token or ""})
+
+    def insert_into(self, target: str, rows: pa.Table, settings: Settings | None = None) -> None:
+        """Insert `rows` into `target`, a table's name as SQL, as one block."""
+        if rows.num_rows == 0:
             return
-        if batch.num_rows > _MAX_BATCH_ROWS:
-            raise BadBatch(f"a batch of {batch.num_rows} rows for {table}: at most {_MAX_BATCH_ROWS} expected")
-        columns = ", ".join(quoted(name) for name in batch.schema.names)
-        settings: dict[str, str | int | float] = {"max_insert_threads": 1}
-        if token is not None:
-            settings["insert_deduplication_token"] = token
-        clause = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+        if rows.num_rows > MAX_BATCH_ROWS:
+            raise BadBatch(f"a batch of {rows.num_rows} rows for {target}: at most {MAX_BATCH_ROWS} expected")
+        columns = ", ".join(quoted(name) for name in rows.schema.names)
+        clause = ", ".join(
+            f"{quoted(k)} = {literal(v)}" for k, v in {"max_insert_threads": 1, **(settings or {})}.items()
+        )
         # chDB finds the table among the caller's variables by this name.
-        eastwatch_batch = pa.Table.from_batches([batch])
+        eastwatch_batch = rows
         with self._session() as session:
             try:
                 session.query(
-                    f"INSERT INTO {quoted(table)} ({columns}) SETTINGS {clause} "
-                    f"SELECT {columns} FROM Python(eastwatch_batch)",
+                    f"INSERT INTO {target} ({columns}) SETTINGS {clause} SELECT {columns} FROM Python(eastwatch_batch)",
                     "Null",
                 )
             except RuntimeError as error:
@@ -146,8 +149,39 @@ class EmbeddedEngine:
             except RuntimeError as error:
                 raise refusal(str(error), self.location) from None
 
+    def run(
+        self,
+        sql: str,
+        bound: Mapping[str, str],
+        *,
+        format: str,
+        settings: Settings | None = None,
+        external: Mapping[str, pa.Table] | None = None,
+        data: bytes | None = None,
+    ) -> bytes:
+        """Run any statement with parameters that are bound already, and return its output in ClickHouse's `format`.
+
+        With `data`, `sql` is an `INSERT INTO ...` without its FORMAT clause and `data` its rows in `format`.
+
+        Raises:
+            RuntimeError: ClickHouse's own message, for whoever passes it on as it is.
+        """
+        with self._session(settings, external) as session:
+            if data is None:
+                return session.query(sql, format, params=dict(bound)).bytes()
+            with session.send_insert(sql, format) as insert:
+                insert.append(data)
+                insert.finish()
+            return b""
+
+    def on_close(self, action: Callable[[], None]) -> None:
+        """Have `action` called once at the beginning of `close`."""
+        self._before_close.append(action)
+
     def close(self) -> None:
         """Wait for running statements, close the store and give its lock back."""
+        while self._before_close:
+            self._before_close.pop()()
         with self._gate:
             if self._closed:
                 return
@@ -163,7 +197,7 @@ class EmbeddedEngine:
     @contextmanager
     def _session(
         self, settings: Settings | None = None, external: Mapping[str, pa.Table] | None = None
-    ) -> Iterator[Session]:
+    ) -> Generator[Session]:
         """A session of this thread's own for a while. One that was changed is not used again."""
         with self._gate:
             if self._closed:
@@ -218,9 +252,9 @@ def _session_settings(memory_bytes: int) -> Settings:
         "max_bytes_before_external_group_by": memory_bytes // 4,
         "max_bytes_before_external_sort": memory_bytes // 4,
         # One batch, one block: the source's blocks are put together up to these sizes.
-        "min_insert_block_size_rows": _MAX_BATCH_ROWS,
+        "min_insert_block_size_rows": MAX_BATCH_ROWS,
         "min_insert_block_size_bytes": 0,
-        "min_insert_block_size_rows_for_materialized_views": _MAX_BATCH_ROWS,
+        "min_insert_block_size_rows_for_materialized_views": MAX_BATCH_ROWS,
         "output_format_arrow_string_as_string": 1,
         "output_format_arrow_low_cardinality_as_dictionary": 0,
         "output_format_arrow_date_as_uint16": 0,

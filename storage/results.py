@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
-from storage.tables import arrow_type
+from storage.arrow_types import result_type
 
 Describe = Callable[[], Mapping[str, str]]
 """Asks the engine for the ClickHouse type of every result column; called only when Arrow's type does not tell."""
@@ -37,39 +37,9 @@ def normalise(table: pa.Table, describe: Describe) -> pa.Table:
 
 def _declared(clickhouse_type: str, fallback: pa.DataType) -> pa.DataType:
     try:
-        return arrow_type(_without(clickhouse_type))
+        return result_type(clickhouse_type)
     except KeyError:
         return fallback
-
-
-def _without(kind: str) -> str:
-    """`kind` without Nullable and LowCardinality wrappers, DateTime as DateTime64(0, 'UTC')."""
-    for wrapper in ("Nullable(", "LowCardinality("):
-        while (start := kind.find(wrapper)) >= 0:
-            end = _closing(kind, start + len(wrapper))
-            kind = kind[:start] + kind[start + len(wrapper) : end] + kind[end + 1 :]
-    parts = list[str]()
-    rest = kind
-    while (start := rest.find("DateTime")) >= 0:
-        end = start + len("DateTime")
-        if rest[end : end + 3] == "64(":
-            stop = _closing(rest, end + 3) + 1
-            digits = rest[end + 3 : stop - 1].split(",")[0].strip()
-            parts += [rest[:start], f"DateTime64({digits}, 'UTC')"]
-        else:
-            stop = _closing(rest, end + 1) + 1 if rest[end : end + 1] == "(" else end
-            parts += [rest[:start], "DateTime64(0, 'UTC')"]
-        rest = rest[stop:]
-    return "".join([*parts, rest])
-
-
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for index in range(start, len(text)):
-        depth += (text[index] == "(") - (text[index] == ")")
-        if depth == 0:
-            return index
-    return len(text)
 
 
 def _holds(kind: pa.DataType, test: Callable[[pa.DataType], bool]) -> bool:

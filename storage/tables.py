@@ -116,7 +116,11 @@ CALLS = Table(
     (
         Column("ts", TIME, "start of the request or connection"),
         Column("received_at", TIME, "one value per batch, fixed with its bounds"),
-        Column("edge_id", "UInt64", "key into edge_keys; 0 = not counted by the views (a start line, or known only by address)"),
+        Column(
+            "edge_id",
+            "UInt64",
+            "key into edge_keys; 0 = not counted by the views (a start line, or known only by address)",
+        ),
         Column("base_edge_id", "UInt64", "the same without the operation; 0 likewise"),
         Column("reporter", LC, "source|destination|gateway|waypoint|unknown"),
         Column("log_type", LC, "request|connection_start|connection_end"),
