@@ -1,0 +1,346 @@
+"""Operator columns of proxy lines → `calls` columns.
+
+    collector.decode.* ──► OPERATORS ──► to_calls ──► calls (+ auxiliary columns) ──► identity.addresses.complete
+
+What bears on identity has few distinct values: it is worked out once per distinct combination (`endpoints.resolve`,
+`outcomes.judge`) and spread over the rows by numpy. Addresses and ids stay columns throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.coded import Codes, Pool, groups, number_codes
+from collector.decode.operators import CARRIED_BIT, OPERATORS
+from collector.envoy.endpoints import Endpoints, Facts, resolve
+from collector.identity.kubernetes import NO_POD, Pod, pod_of
+from collector.identity.socket_addresses import AddressPool, Ports, ip_bytes
+from collector.operations import operations
+from collector.outcomes import Line, judge
+from collector.trace_ids import SPAN_WIDTH, TRACE_WIDTH, from_traceparent, hex_ids
+from storage.tables import LOGGED_BIT
+
+Mask = npt.NDArray[np.bool_]
+_TEXT_FACTS = (
+    ("cluster", "upstream_cluster"),
+    ("sni", "requested_server_name"),
+    ("authority", "authority"),
+    ("downstream_peer", "downstream_peer_uri_san"),
+    ("downstream_local", "downstream_local_uri_san"),
+    ("upstream_peer", "upstream_peer_uri_san"),
+    ("upstream_local", "upstream_local_uri_san"),
+    ("downstream_tls", "downstream_tls_version"),
+    ("upstream_tls", "upstream_tls_version"),
+)
+_FLAG_FACTS = ("has_http", "own_is_server", "own_is_client", "forwards", "to_self", "sees_upstream")
+_PROTOCOLS = {"HTTP/1.0": "http", "HTTP/1.1": "http", "HTTP/2": "http2", "HTTP/2.0": "http2", "HTTP/3": "http3"}
+_LOG_TYPES = {
+    "TcpConnectionEnd": "connection_end",
+    "DownstreamEnd": "request",
+    "TcpConnectionStart": "connection_start",
+    "TcpUpstreamConnected": "connection_start",
+    "DownstreamTunnelSuccessfullyEstablished": "connection_start",
+    "UpstreamPoolReady": "connection_start",
+    "DownstreamStart": "request_start",
+    "TcpPeriodic": "periodic",
+    "DownstreamPeriodic": "periodic",
+    "UpstreamPeriodic": "periodic",
+    "UpstreamEnd": "upstream_end",
+}
+_LOCALHOST = (ip_bytes("127.0.0.1"), ip_bytes("::1"), ip_bytes("127.0.0.6"))
+"""127.0.0.6 is where Istio's sidecar calls its own application from."""
+
+
+@dataclass(slots=True)
+class _Addresses:
+    """Every address of the lines, as codes into `pool`, and what comparing them says."""
+
+    pool: AddressPool
+    upstream: Codes
+    upstream_port: Ports
+    upstream_local: Codes
+    upstream_local_port: Ports
+    local: Codes
+    local_port: Ports
+    client: Codes
+    """The physical peer: the direct remote address, else the remote one unless it was taken from a header."""
+    client_port: Ports
+    remote: Codes
+    """The original client where it differs from the peer."""
+    pod: Codes
+    client_logged: Mask
+
+
+def _has_bit(carried: npt.NDArray[np.uint64], operator: str) -> Mask:
+    return (carried >> np.uint64(CARRIED_BIT[operator]) & np.uint64(1)).astype(np.bool_)
+
+
+def _addresses(operators: pa.RecordBatch, forwarded: Mask) -> _Addresses:
+    pool = AddressPool()
+    upstream, upstream_port = pool.parse(operators.column("upstream_host"))
+    upstream_local, upstream_local_port = pool.parse(operators.column("upstream_local_address"))
+    local, local_port = pool.parse(operators.column("downstream_local_address"))
+    remote, remote_port = pool.parse(operators.column("downstream_remote_address"))
+    direct, direct_port = pool.parse(operators.column("downstream_direct_remote_address"))
+    pod, _ = pool.parse(operators.column("pod_ip"))
+    # An address taken from X-Forwarded-For has no port: Envoy prints 0.
+    from_header = (direct == 0) & (remote_port == 0) & forwarded
+    carried = operators.column("carried").to_numpy()
+    return _Addresses(
+        pool=pool,
+        upstream=upstream,
+        upstream_port=upstream_port,
+        upstream_local=upstream_local,
+        upstream_local_port=upstream_local_port,
+        local=local,
+        local_port=local_port,
+        client=np.where(direct != 0, direct, np.where(from_header, 0, remote)).astype(np.int32),
+        client_port=np.where(direct != 0, direct_port, np.where(from_header, 0, remote_port)).astype(np.uint16),
+        remote=np.where(from_header | ((direct != 0) & (remote != direct)), remote, 0).astype(np.int32),
+        pod=pod,
+        client_logged=_has_bit(carried, "downstream_direct_remote_address")
+        | (_has_bit(carried, "downstream_remote_address") & ~from_header),
+    )
+
+
+def _pods(operators: pa.RecordBatch, pool: Pool) -> tuple[list[Pod], Codes]:
+    """The distinct pods that wrote the lines, and each line's. One pod has one set of labels in a batch: its first."""
+    rows = operators.num_rows
+    columns = [operators.column(name) for name in ("pod_namespace", "pod_name", "cluster")]
+    labels = operators.column("pod_labels")
+    if all(column.null_count == rows for column in (*columns, labels)):
+        return [NO_POD], np.zeros(rows, np.int32)
+    codes = [pool.encode(column) for column in columns]
+    first, group = groups([*codes, np.diff(labels.offsets.to_numpy())])
+    pods: list[Pod] = []
+    for row in first.tolist():
+        namespace, name, cluster = (pool.values[code[row]] for code in codes)
+        pods.append(pod_of(name, namespace, dict(labels[row].as_py() or ()), cluster))
+    return pods, group
+
+
+def _facts(
+    operators: pa.RecordBatch, mesh: str, pool: Pool, texts: Sequence[Codes], flags: Sequence[Mask]
+) -> tuple[list[Endpoints], Codes]:
+    """Both ends of every distinct combination, and each line's combination."""
+    pods, pod = _pods(operators, pool)
+    carried = operators.column("carried").dictionary_encode()
+    sets = carried.dictionary.to_pylist()
+    keys = carried.indices.to_numpy()
+    bits = np.zeros(operators.num_rows, np.int64)
+    for place, flag in enumerate(flags):
+        bits |= flag.astype(np.int64) << place
+    first, group = groups([*texts, pod, keys, bits])
+    ends: list[Endpoints] = []
+    for row in first.tolist():
+        named = {name: pool.values[codes[row]] for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)}
+        flagged = {name: bool(flag[row]) for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
+        ends.append(resolve(Facts(**named, **flagged, pod=pods[pod[row]], carried=sets[keys[row]], mesh=mesh)))
+    return ends, group
+
+
+def _protocol(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> pa.DictionaryArray:
+    logged = pool.encode(operators.column("protocol"))
+    known = pool.map(logged, lambda text: _PROTOCOLS.get(text, "http" if text else ""))
+    carried = operators.column("carried").to_numpy()
+    tells = _has_bit(carried, "protocol") | _has_bit(carried, "method") | _has_bit(carried, "path")
+    missing = np.where(has_http, pool.code("http"), np.where(tells, pool.code("tcp"), pool.code("unknown")))
+    protocol = np.where(known != 0, known, missing)
+    content = pool.test(pool.encode(operators.column("content_type")), lambda text: text.startswith("application/grpc"))
+    agent = pool.test(pool.encode(operators.column("user_agent")), lambda text: text.startswith("grpc-"))
+    status = operators.column("grpc_status").is_valid().to_numpy(zero_copy_only=False)
+    # Old Envoys print a gRPC status for any HTTP response: it counts only where gRPC can be.
+    framed = (protocol == pool.code("http2")) | (protocol == pool.code("http3"))
+    return pool.decode(np.where(content | (framed & (agent | status)), pool.code("grpc"), protocol).astype(np.int32))
+
+
+def _log_type(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> Codes:
+    logged = pool.map(pool.encode(operators.column("access_log_type")), lambda text: _LOG_TYPES.get(text, ""))
+    other = np.where(has_http, pool.code("request"), pool.code("connection_end"))
+    return np.where(logged != 0, logged, other).astype(np.int32)
+
+
+def _outcomes(operators: pa.RecordBatch, pool: Pool, has_http: Mask, sees_upstream: Mask) -> dict[str, pa.Array]:
+    texts = [
+        pool.encode(operators.column(name))
+        for name in (
+            "response_flags",
+            "response_code_details",
+            "connection_termination_details",
+            "upstream_transport_failure_reason",
+        )
+    ]
+    carried = operators.column("carried").to_numpy()
+    has_status, has_details = _has_bit(carried, "response_code"), _has_bit(carried, "response_code_details")
+    status, grpc = number_codes(operators.column("response_code")), number_codes(operators.column("grpc_status"))
+    first, group = groups([status, grpc, *texts, has_http, sees_upstream, has_status, has_details])
+    outcomes = [
+        judge(
+            Line(
+                max(0, int(status[row]) - 1),
+                int(grpc[row]) - 1,
+                *(pool.values[codes[row]] for codes in texts),
+                is_connection=not has_http[row],
+                reached_upstream=bool(sees_upstream[row]),
+                has_status=bool(has_status[row]),
+                has_details=bool(has_details[row]),
+            )
+        )
+        for row in first.tolist()
+    ]
+    return {
+        name: pool.decode(pool.codes(getattr(outcome, name) for outcome in outcomes)[group])
+        for name in ("verdict", "denied_by", "fault")
+    }
+
+
+def _microseconds(milliseconds: pa.Array) -> pa.Array:
+    values = milliseconds.fill_null(0.0).to_numpy(zero_copy_only=False)
+    return pa.array(np.rint(np.clip(np.nan_to_num(values), 0.0, 1e16) * 1000.0).astype(np.uint64))
+
+
+def _traces(operators: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    trace = hex_ids(operators.column("trace_id"), TRACE_WIDTH)
+    span = hex_ids(operators.column("span_id"), SPAN_WIDTH)
+    parent = operators.column("traceparent")
+    if parent.null_count == len(parent):
+        return trace, span
+    from_trace, from_span = from_traceparent(parent)
+    absent = pc.equal(trace, "")
+    return pc.if_else(absent, from_trace, trace), pc.if_else(pc.and_(absent, pc.equal(span, "")), from_span, span)
+
+
+def _end_columns(pool: Pool, ends: Sequence[Endpoints], group: Codes) -> dict[str, pa.Array]:
+    columns: dict[str, pa.Array] = {}
+    for side in ("source", "destination"):
+        for part in ("cluster", "namespace", "workload", "service", "version", "pod", "principal"):
+            codes = pool.codes(getattr(getattr(end, side), part) for end in ends)
+            columns[f"{side}_{part}"] = pool.decode(codes[group])
+    for name in ("reporter", "direction", "tls", "mesh"):
+        columns[name] = pool.decode(pool.codes(getattr(end, name) for end in ends)[group])
+    columns["_downstream_tls"] = pool.decode(pool.codes(end.downstream_tls for end in ends)[group])
+    for name in ("weak", "by_address"):
+        columns[f"_{name}"] = pa.array(np.array([getattr(end, name) for end in ends], np.bool_)[group])
+    return columns
+
+
+def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Codes) -> dict[str, pa.Array]:
+    at = addresses
+    outbound = np.array([end.reporter == "source" for end in ends], np.bool_)[group]
+    inbound = np.array([end.reporter == "destination" for end in ends], np.bool_)[group]
+    # Where the cluster names a service and no upstream was chosen, the local address is the service's, not a pod's.
+    by_local = (
+        inbound | np.array([end.by_address or end.reporter in ("waypoint", "unknown") for end in ends], np.bool_)[group]
+    )
+    from_upstream = ~inbound & (at.upstream != 0)
+    destination = np.where(from_upstream, at.upstream, np.where(by_local, at.local, 0))
+    destination = np.where(inbound & (destination == 0), at.pod, destination)
+    named_port = np.array([end.port for end in ends], np.int64)[group]
+    port = np.where(from_upstream, at.upstream_port, np.where(by_local & (at.local != 0), at.local_port, named_port))
+    caller = np.where(at.upstream_local != 0, at.upstream_local, np.where(at.pod != 0, at.pod, at.client))
+    caller_port = np.where(at.upstream_local != 0, at.upstream_local_port, np.where(at.pod != 0, 0, at.client_port))
+    pool = at.pool
+    return {
+        "source_ip": pool.decode(np.where(outbound, caller, at.client).astype(np.int32)),
+        "source_port": pa.array(np.where(outbound, caller_port, at.client_port).astype(np.uint16)),
+        "source_remote_ip": pool.decode(at.remote),
+        "destination_ip": pool.decode(destination.astype(np.int32)),
+        "destination_port": pa.array(port.astype(np.uint16)),
+        "_upstream_local_ip": pool.decode(at.upstream_local),
+        "_downstream_remote_ip": pool.decode(at.client),
+        "_downstream_remote_port": pa.array(at.client_port),
+        "_downstream_local_ip": pool.decode(at.local),
+    }
+
+
+def _logged(
+    operators: pa.RecordBatch, addresses: _Addresses, ends: Sequence[Endpoints], group: Codes
+) -> pa.UInt64Array:
+    bits = np.array([end.logged for end in ends], np.uint64)[group]
+    outbound = np.array([end.reporter == "source" for end in ends], np.bool_)[group]
+    carried = operators.column("carried").to_numpy()
+    known = addresses.client_logged | (outbound & _has_bit(carried, "upstream_local_address"))
+    both = np.uint64(1 << LOGGED_BIT["source_ip"] | 1 << LOGGED_BIT["source_port"])
+    return pa.array(bits | np.where(known, both, np.uint64(0)))
+
+
+def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
+    """`calls` columns of proxy lines.
+
+    Args:
+        operators: schema `collector.decode.operators.OPERATORS`.
+        mesh: `istio`, `envoy`, ...; a cluster name of Consul's or OSM's form says better.
+
+    Returns:
+        As many rows, in order. Besides the columns of `calls`: `_message` and `_record` as given, and for
+        `identity.addresses.complete`: `_upstream_local_ip`, `_downstream_remote_ip`, `_downstream_local_ip` (binary(16)),
+        `_downstream_remote_port` (uint16), `_downstream_tls` (text), `_weak`, `_by_address` (bool).
+        Names that the line does not give are `""`, addresses `::`.
+
+    Pure. Never raises for any content of the columns.
+    """
+    if operators.schema.names != OPERATORS.names:
+        raise ValueError(f"to_calls: columns {operators.schema.names} are not those of OPERATORS")
+    pool = Pool()
+    present = {
+        name: operators.column(name).is_valid().to_numpy(zero_copy_only=False)
+        for name in ("method", "path", "protocol", "x_forwarded_for")
+    }
+    status = operators.column("response_code").fill_null(0)
+    has_http = present["method"] | present["path"] | present["protocol"] | (status.to_numpy() > 0)
+    at = _addresses(operators, present["x_forwarded_for"])
+    loopback = at.pool.loopback()
+    localhost = np.isin(np.arange(len(at.pool.values)), [at.pool.index.get(address, -1) for address in _LOCALHOST])
+    sees_upstream = at.upstream != 0
+    same = (at.local != 0) & (at.local == at.upstream_local)
+    flags = (
+        has_http,
+        (at.pod != 0) & (at.local == at.pod),
+        ((at.pod != 0) & (at.client == at.pod)) | localhost[at.client],
+        same & (at.client != 0) & (at.client != at.local) & ~loopback[at.client] & present["x_forwarded_for"],
+        localhost[at.upstream] | (same & (at.upstream == at.local)),
+        sees_upstream,
+    )
+    texts = [pool.encode(operators.column(operator)) for _, operator in _TEXT_FACTS]
+    ends, group = _facts(operators, mesh, pool, texts, flags)
+    trace, span = _traces(operators)
+    columns: dict[str, pa.Array] = {
+        "ts": operators.column("start_time"),
+        "log_type": pool.decode(_log_type(operators, pool, has_http)),
+        "protocol": _protocol(operators, pool, has_http),
+        "method": operators.column("method"),
+        "authority": pool.decode(texts[2]),
+        "path": operators.column("path"),
+        "operation": operations(operators.column("method"), operators.column("path")),
+        "status": status,
+        "grpc_status": operators.column("grpc_status").fill_null(0),
+        "response_flags": operators.column("response_flags"),
+        "response_details": operators.column("response_code_details"),
+        "termination_details": operators.column("connection_termination_details"),
+        "duration_us": _microseconds(operators.column("duration_ms")),
+        "upstream_duration_us": _microseconds(operators.column("upstream_service_time_ms")),
+        "attempt": operators.column("attempt_count").fill_null(0),
+        "bytes_sent": operators.column("bytes_sent").fill_null(0),
+        "bytes_received": operators.column("bytes_received").fill_null(0),
+        "sni": pool.decode(texts[1]),
+        "upstream_cluster": pool.decode(texts[0]),
+        "request_id": operators.column("request_id"),
+        "trace_id": trace,
+        "span_id": span,
+        "user_agent": operators.column("user_agent"),
+        "attributes": operators.column("attributes"),
+        "raw": operators.column("raw"),
+        "logged": _logged(operators, at, ends, group),
+        "_message": operators.column("_message"),
+        "_record": operators.column("_record"),
+        **_end_columns(pool, ends, group),
+        **_address_columns(at, ends, group),
+        **_outcomes(operators, pool, has_http, sees_upstream),
+    }
+    return pa.RecordBatch.from_pydict(columns)

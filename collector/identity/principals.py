@@ -1,0 +1,77 @@
+"""Certificate identities: what a peer's SAN says about its namespace and service account.
+
+Sources: SPIFFE-ID (spiffe.io, "The SPIFFE Identity and Verifiable Identity Document"), Istio's `ns/N/sa/S` path,
+Consul's `[ap/P/]ns/N/dc/D/svc/S` path, Linkerd's `SA.NS.serviceaccount.identity.CONTROL_PLANE.TRUST_DOMAIN`, OSM's
+`SA.NS.cluster.local`. Everything here is hostile text: what fits no form is kept whole and means nothing.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+SPIFFE = "spiffe://"
+MAX_LENGTH = 2048
+"""Longest SPIFFE ID the standard allows, in bytes; longer text names nobody."""
+
+
+class Principal(NamedTuple):
+    """One identity. Every part is `""` where the form does not carry it."""
+
+    id: str = ""
+    """The whole identity as in the certificate."""
+    trust_domain: str = ""
+    namespace: str = ""
+    service_account: str = ""
+    service: str = ""
+    """Consul only: its identities name a service, not an account."""
+    datacenter: str = ""
+
+
+NOBODY = Principal()
+
+
+def _spiffe(text: str) -> Principal:
+    trust_domain, _, path = text[len(SPIFFE) :].partition("/")
+    parts = path.split("/")
+    named = dict(zip(parts[::2], parts[1::2], strict=False)) if len(parts) % 2 == 0 else {}
+    return Principal(
+        id=text,
+        trust_domain=trust_domain.lower(),
+        namespace=named.get("ns", ""),
+        service_account=named.get("sa", ""),
+        service=named.get("svc", ""),
+        datacenter=named.get("dc", ""),
+    )
+
+
+def _linkerd(text: str) -> Principal:
+    labels = text.split(".")
+    # SA.NS.serviceaccount.identity.CONTROL_PLANE.TRUST_DOMAIN...; an account's name may itself hold dots.
+    marker = next((i for i in range(2, len(labels) - 1) if labels[i : i + 2] == ["serviceaccount", "identity"]), None)
+    if marker is None:
+        if len(labels) == 4 and labels[2:] == ["cluster", "local"]:
+            return Principal(id=text, trust_domain="cluster.local", namespace=labels[1], service_account=labels[0])
+        return Principal(id=text)
+    return Principal(
+        id=text,
+        trust_domain=".".join(labels[marker + 3 :]),
+        namespace=labels[marker - 1],
+        service_account=".".join(labels[: marker - 1]),
+    )
+
+
+@lru_cache(maxsize=65536)
+def parse_principal(text: str) -> Principal:
+    """The identity in a SAN field.
+
+    Several SANs are joined by a comma; the first SPIFFE id among them is the identity, else the first name.
+    A missing SAN (`""`, `-`, `unknown`) is `NOBODY`. Never raises.
+    """
+    if not text or len(text) > MAX_LENGTH:
+        return NOBODY
+    names = [name for name in (part.strip() for part in text.split(",")) if name and name not in ("-", "unknown")]
+    if not names:
+        return NOBODY
+    name = next((name for name in names if name.startswith(SPIFFE)), names[0])
+    return _spiffe(name) if name.startswith(SPIFFE) else _linkerd(name)

@@ -1,0 +1,120 @@
+"""`ip:port` columns as Envoy prints them → IPv6 bytes and ports, without a Python step per row.
+
+Forms: `10.0.0.1:80`, `[2001:db8::1]:80`, a bare address, `tcp://10.0.0.1:80` (old releases),
+`envoy://connect_originate/10.0.0.1:80` (waypoints). Pipes, `envoy://internal_client_address/` and nonsense have no address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.coded import Codes
+
+UNKNOWN = bytes(16)
+"""`::`, which no packet carries: the address is not known."""
+Ports = npt.NDArray[np.uint16]
+
+
+@lru_cache(maxsize=65536)
+def ip_bytes(text: str) -> bytes:
+    """An address as 16 bytes (IPv4 mapped into ::ffff:0:0/96); `UNKNOWN` for anything else. Never raises."""
+    text = text.rpartition("/")[2].strip("[]")
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return UNKNOWN
+    if address.version == 4:
+        return b"\0" * 10 + b"\xff\xff" + address.packed
+    return address.packed
+
+
+def ip_text(address: bytes) -> str:
+    """16 bytes as people write them (a mapped IPv4 address in its short form); `""` for `UNKNOWN`."""
+    if address == UNKNOWN:
+        return ""
+    if address.startswith(b"\0" * 10 + b"\xff\xff"):
+        return str(ipaddress.IPv4Address(address[12:]))
+    return str(ipaddress.IPv6Address(address))
+
+
+def is_loopback(address: bytes) -> bool:
+    """127.0.0.0/8 (mapped) or ::1."""
+    return address.startswith(b"\0" * 10 + b"\xff\xff\x7f") or address == b"\0" * 15 + b"\x01"
+
+
+@dataclass(slots=True)
+class AddressPool:
+    """Distinct addresses of one batch and their codes; code 0 is `UNKNOWN`."""
+
+    values: list[bytes] = field(default_factory=lambda: [UNKNOWN])
+    index: dict[bytes, int] = field(default_factory=lambda: {UNKNOWN: 0})
+
+    def code(self, address: bytes) -> int:
+        """The code of one address, new or known."""
+        known = self.index.get(address)
+        if known is None:
+            known = self.index[address] = len(self.values)
+            self.values.append(address)
+        return known
+
+    def parse(self, column: pa.Array) -> tuple[Codes, Ports]:
+        """Socket addresses as text → codes of the addresses, and ports (0 = none)."""
+        rows = len(column)
+        if column.null_count == rows:
+            return np.zeros(rows, np.int32), np.zeros(rows, np.uint16)
+        heads, tails = _split(column.fill_null("") if column.null_count else column)
+        encoded = heads.dictionary_encode()
+        codes = np.fromiter((self.code(ip_bytes(text)) for text in encoded.dictionary.to_pylist()), np.int32)
+        return codes[encoded.indices.to_numpy(zero_copy_only=False)], _ports(tails)
+
+    def encode(self, column: pa.Array) -> Codes:
+        """A `binary(16)` column as codes; null is `UNKNOWN`."""
+        encoded = column.dictionary_encode()
+        codes = np.fromiter((self.code(value or UNKNOWN) for value in encoded.dictionary.to_pylist()), np.int32)
+        indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return np.append(codes, np.int32(0))[indices]
+
+    def decode(self, codes: Codes) -> pa.FixedSizeBinaryArray:
+        """Codes as a `binary(16)` column."""
+        pool = np.frombuffer(b"".join(self.values), np.uint8).reshape(-1, 16)
+        return pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(16), len(codes), [None, pa.py_buffer(np.ascontiguousarray(pool[codes]))]
+        )
+
+    def loopback(self) -> npt.NDArray[np.bool_]:
+        """For each code, whether it is a loopback address."""
+        return np.array([is_loopback(value) for value in self.values], np.bool_)
+
+
+def _split(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    parts = pc.split_pattern(column, ":", max_splits=1, reverse=True)
+    flat = parts.flatten()
+    lengths = np.diff(parts.offsets.to_numpy())
+    ends = np.cumsum(lengths)
+    if not len(lengths) or (lengths == 2).all():
+        heads = flat.take(pa.array(ends - 2))
+        tails = flat.take(pa.array(ends - 1))
+    else:
+        heads = flat.take(pa.array(ends - lengths))
+        tails = pc.if_else(pa.array(lengths == 2), flat.take(pa.array(ends - 1)), "")
+    # A bare IPv6 address was cut at its last colon: it has colons left, and no bracket closes it.
+    bare = pc.and_(pc.match_substring(heads, ":"), pc.invert(pc.ends_with(heads, "]")))
+    bare = pc.and_(bare, pc.invert(pc.match_substring(heads, "/")))
+    if pc.any(bare).as_py():
+        heads, tails = pc.if_else(bare, column, heads), pc.if_else(bare, "", tails)
+    return heads, tails
+
+
+def _ports(tails: pa.Array) -> Ports:
+    valid = pc.and_(pc.ascii_is_decimal(tails), pc.less_equal(pc.binary_length(tails), 5))
+    if not pc.all(valid).as_py():
+        tails = pc.if_else(valid, tails, "0")
+    ports = tails.cast(pa.int32()).to_numpy(zero_copy_only=False)
+    return np.where(ports < 65536, ports, 0).astype(np.uint16)
