@@ -12,18 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from collector.contract import MESSAGE, DeadLetter, Decoded
+from collector.decode.envelope import Lines
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.otlp import isolate
+from collector.decode.otlp.logs import log_lines
 from collector.decode.otlp.metrics import metric_points
-from collector.decode.otlp.records import Records
 from collector.decode.otlp.schema import SIGNALS, Signal
 from collector.decode.otlp.traces import spans
 from collector.decode.otlp.wire import NotProtobuf, signal_of
 
-_TABLE: Mapping[Signal, str] = {"traces": "spans", "metrics": "metric_points"}
-_ROWS: Mapping[Signal, Callable[[pa.ListArray, Limits], Records]] = {"traces": spans, "metrics": metric_points}
+LineDecoder = Callable[[Lines], Decoded]
+"""What turns the lines of log records into `calls`, whatever their format."""
+
+TABLE_OF: Mapping[Signal, str] = {"traces": "spans", "metrics": "metric_points", "logs": "calls"}
+"""The table that each signal's rows go to."""
 
 _CHUNK_BYTES = 64 << 20
 """Messages are read in runs of this many bytes: nested Arrow takes some times the size of its protobuf."""
@@ -36,26 +41,56 @@ class OtlpProto:
     Args:
         limits: attributes on one record (`keys`), and what the lines in log records may hold.
         signal: what all messages carry; None = find it for each message.
+        lines: how the lines in log records are read; None = by `detect.decode_lines`, any format.
     """
 
     limits: Limits = DEFAULT_LIMITS
     signal: Signal | None = None
+    lines: LineDecoder | None = None
     name: str = "otlp_proto"
     version: int = 1
 
     def decode(self, values: pa.LargeBinaryArray) -> Decoded:
         """Rows of `spans`, `metric_points` and `calls`."""
         dead: list[DeadLetter] = []
-        groups = self._by_signal(values, dead)
         parts: dict[str, list[pa.RecordBatch]] = {}
-        for signal, indices in groups.items():
+        for signal, indices in self._by_signal(values, dead).items():
             for run in _runs(values, indices):
-                decoded = decode_run(signal, values.take(pa.array(run)).cast(pa.binary()), run, self.limits, self.name)
+                decoded = self._run(signal, values.take(pa.array(run)).cast(pa.binary()), run)
                 dead += decoded.dead
                 for table, batch in decoded.tables.items():
                     parts.setdefault(table, []).append(batch)
         tables = {table: joined_batches(batches) for table, batches in parts.items()}
         return Decoded(tables, sorted(dead, key=lambda letter: (letter.message, letter.record)))
+
+    def _run(self, signal: Signal, values: pa.BinaryArray, index: list[int]) -> Decoded:
+        """Decode messages of one signal; `index` is each one's index in the batch."""
+        nested, good, failed = isolate.read(signal, values)
+        dead = [
+            DeadLetter(index[i], 0, values[i].as_py(), f"no OTLP protobuf ({signal}): {reason}", self.name)
+            for i, reason in failed.items()
+        ]
+        if failed:
+            values = values.take(pa.array(good, pa.int64()))
+        index = [index[i] for i in good]
+        if signal == "logs":
+            found = log_lines(nested, index, self.limits)
+            calls = (self.lines or _any_line)(found.lines)
+            records, tables = found.records, dict(calls.tables)
+            dead += calls.dead
+        else:
+            records = spans(nested, self.limits) if signal == "traces" else metric_points(nested, self.limits)
+            tables = {}
+        wrong = np.zeros(len(records.message), bool)
+        for rows in records.wrong.values():
+            wrong |= rows
+        if wrong.any():
+            dead += isolate.unusable(records, values, index, self.name)
+        if signal != "logs" and not wrong.all():
+            of_batch = pa.array(np.array(index, np.int32)[records.message])
+            batch = pa.RecordBatch.from_pydict({MESSAGE: of_batch, **records.columns})
+            tables = {TABLE_OF[signal]: batch.filter(pa.array(~wrong)) if wrong.any() else batch}
+        return Decoded(tables, dead)
 
     def _by_signal(self, values: pa.LargeBinaryArray, dead: list[DeadLetter]) -> dict[Signal, list[int]]:
         if self.signal is not None:
@@ -73,50 +108,20 @@ class OtlpProto:
         return groups
 
 
+def _any_line(lines: Lines) -> Decoded:
+    from collector.decode.detect import decode_lines  # it knows all formats, this one included
+
+    return decode_lines(lines)
+
+
 def _runs(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
     """`indices` cut into runs of about `_CHUNK_BYTES` of messages."""
     if not indices:
         return []
-    sizes = np.cumsum(pa.compute.binary_length(values).to_numpy()[indices])
+    sizes = np.cumsum(pc.binary_length(values).to_numpy()[indices])
     run_of = (sizes - 1) // _CHUNK_BYTES
     cuts = np.flatnonzero(np.diff(run_of)) + 1
     return [list(run) for run in np.split(np.array(indices), cuts)]
-
-
-def decode_run(signal: Signal, values: pa.BinaryArray, index: list[int], limits: Limits, name: str) -> Decoded:
-    """Decode messages of one signal.
-
-    Args:
-        signal: what they carry.
-        values: the messages.
-        index: each one's index in the batch.
-        limits: see `OtlpProto`.
-        name: the format that dead letters name.
-    """
-    nested, good, failed = isolate.read(signal, values)
-    dead = [
-        DeadLetter(index[i], 0, values[i].as_py(), f"no OTLP protobuf ({signal}): {reason}", name)
-        for i, reason in failed.items()
-    ]
-    if failed:
-        values = values.take(pa.array(good, pa.int64()))
-    index = [index[i] for i in good]
-    records = _ROWS[signal](nested, limits)
-    wrong = np.zeros(len(records.message), bool)
-    for rows in records.wrong.values():
-        wrong |= rows
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array(np.array(index, np.int32)[records.message]), *records.columns.values()],
-        names=[MESSAGE, *records.columns],
-    )
-    if wrong.any():
-        reasons = {
-            int(row): next(reason for reason, rows in records.wrong.items() if rows[row])
-            for row in np.flatnonzero(wrong)
-        }
-        dead += isolate.unusable(records, values, index, reasons, name)
-        batch = batch.filter(pa.array(~wrong))
-    return Decoded({_TABLE[signal]: batch} if len(batch) else {}, dead)
 
 
 def joined_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

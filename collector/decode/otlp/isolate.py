@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,10 @@ MAX_LETTERS = 1000
 """A message with more unusable records than this gets one more letter for all the rest, with the whole message."""
 
 MAX_RESOURCE_BYTES = 16384
-"""A larger resource is left out of the dead letters of its records."""
+"""A larger resource or scope is left out of the dead letters of its records."""
+
+_GROWTH = 4
+"""The dead letters of one message together hold at most this many times its bytes (and a little)."""
 
 
 def read(signal: Signal, values: pa.BinaryArray) -> tuple[pa.ListArray, list[int], dict[int, str]]:
@@ -43,10 +47,8 @@ def read(signal: Signal, values: pa.BinaryArray) -> tuple[pa.ListArray, list[int
     return whole, good, failed
 
 
-def unusable(
-    records: Records, values: pa.BinaryArray, index: list[int], wrong: Mapping[int, str], name: str
-) -> Iterator[DeadLetter]:
-    """A dead letter for each row in `wrong` (row -> reason).
+def unusable(records: Records, values: pa.BinaryArray, index: list[int], name: str) -> Iterator[DeadLetter]:
+    """A dead letter for each row that has any defect, with the first of them as its reason.
 
     Its payload is a request with that record alone, which can be sent again once mended.
 
@@ -54,47 +56,69 @@ def unusable(
         records: all rows of the messages.
         values: the messages that `records.message` counts.
         index: each message's index in the batch.
-        wrong: row -> reason.
         name: the format.
     """
-    first_row = np.searchsorted(records.message, np.arange(len(values) + 1))
+    wrong: dict[int, str] = {}
+    for reason, rows in records.wrong.items():
+        for row in np.flatnonzero(rows).tolist():
+            wrong.setdefault(row, reason)
+    first_row = np.searchsorted(records.message, np.arange(len(values)))
     by_message: dict[int, list[int]] = {}
-    for row in wrong:
+    for row in sorted(wrong):
         by_message.setdefault(int(records.message[row]), []).append(row)
     for message, rows in by_message.items():
         payload: bytes = values[message].as_py()
-        start = int(first_row[message])
-        numbers = [row - start for row in rows]
-        for number, row, cut in zip(numbers, rows, _cut(records.signal, payload, numbers[:MAX_LETTERS]), strict=False):
-            yield DeadLetter(index[message], number, cut, wrong[row], name)
-        if rest := rows[MAX_LETTERS:]:
+        budget = _GROWTH * len(payload) + MAX_RESOURCE_BYTES
+        cuts = _cut(records, payload, rows[:MAX_LETTERS])
+        told = 0
+        while told < len(rows) and budget > 0 and (cut := next(cuts, None)) is not None:
+            row = rows[told]
+            yield DeadLetter(index[message], row - int(first_row[message]), cut, wrong[row], name)
+            told += 1
+            budget -= len(cut)
+        if rest := rows[told:]:
             reason = f"{len(rest)} more records of this message cannot be used, the first of them: {wrong[rest[0]]}"
-            yield DeadLetter(index[message], rest[0] - start, payload, reason, name)
+            yield DeadLetter(index[message], rest[0] - int(first_row[message]), payload, reason, name)
 
 
-def _cut(signal: Signal, payload: bytes, numbers: list[int]) -> Iterator[bytes]:
-    """One request for each of the records `numbers` (ascending) of `payload`, with its resource and scope."""
+def _cut(records: Records, payload: bytes, rows: Sequence[int]) -> Iterator[bytes]:
+    """One request for each of `rows` (ascending, all of the message `payload`), with its resource and scope."""
     try:
-        message = to_message(signal, payload)
+        message = to_message(records.signal, payload)
     except DecodeError:
-        for _ in numbers:
-            yield payload
         return
-    wanted = iter(numbers)
-    number = next(wanted, None)
+    wanted = iter(rows)
+    row = next(wanted, None)
     at = 0
     for resource in message.resources:
-        keep_resource = resource.resource.ByteSize() <= MAX_RESOURCE_BYTES
         for scope in resource.scopes:
             end = at + len(scope.records)
-            while number is not None and number < end:
-                alone = new_message(signal)
-                inner = alone.resources.add()
-                if keep_resource:
-                    inner.resource.CopyFrom(resource.resource)
-                within = inner.scopes.add()
-                within.scope.CopyFrom(scope.scope)
-                within.records.add().CopyFrom(scope.records[number - at])
+            while row is not None and records.record[row] < end:
+                alone = new_message(records.signal)
+                outer = alone.resources.add()
+                inner = outer.scopes.add()
+                if resource.resource.ByteSize() <= MAX_RESOURCE_BYTES:
+                    outer.resource.CopyFrom(resource.resource)
+                if scope.scope.ByteSize() <= MAX_RESOURCE_BYTES:
+                    inner.scope.CopyFrom(scope.scope)
+                record = scope.records[int(records.record[row]) - at]
+                if records.point is None:
+                    inner.records.add().CopyFrom(record)
+                else:
+                    _copy_point(record, inner.records.add(), int(records.point[row]))
                 yield alone.SerializeToString()
-                number = next(wanted, None)
+                row = next(wanted, None)
             at = end
+
+
+def _copy_point(metric: Any, to: Any, point: int) -> None:
+    """`metric` with one of its points only."""
+    to.name, to.unit = metric.name, metric.unit
+    for field, data in metric.ListFields():
+        if field.message_type is None or point >= len(data.points):
+            continue
+        copy = getattr(to, field.name)
+        for setting, value in data.ListFields():
+            if setting.name != "points":
+                setattr(copy, setting.name, value)
+        copy.points.add().CopyFrom(data.points[point])

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from collector.decode.limits import Limits
 from collector.decode.otlp.attributes import Attributes, children, nest
-from collector.decode.otlp.records import Records, in_range, microseconds, too_many
+from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.resources import identity_columns
-from collector.decode.otlp.text import offsets_of, utf8
+from collector.decode.otlp.text import offsets_of, short, utf8
 
 TYPES = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 TEMPORALITIES = ("unspecified", "delta", "cumulative")
@@ -27,7 +27,7 @@ def metric_points(messages: pa.ListArray, limits: Limits) -> Records:
     resources, per_message = children(messages)
     scopes, per_resource = children(resources.field("scopes"))
     metrics, per_scope = children(scopes.field("records"))
-    message, resource, scope = nest((per_message, per_resource, per_scope))
+    message_of_metric, resource, scope = nest((per_message, per_resource, per_scope))
 
     tables: list[pa.Table] = []
     owners: list[npt.NDArray[np.int32]] = []
@@ -57,7 +57,7 @@ def metric_points(messages: pa.ListArray, limits: Limits) -> Records:
         }.items():
             wrong.setdefault(reason, []).append(rows)
     if not tables:
-        return Records("metrics", np.zeros(0, np.int32), {"ts": microseconds(np.zeros(0, np.uint64))}, {})
+        return Records("metrics", np.zeros(0, np.int32), {}, {}, np.zeros(0, np.int32))
 
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")  # each metric is of one kind, so its points stay together
@@ -69,16 +69,20 @@ def metric_points(messages: pa.ListArray, limits: Limits) -> Records:
         if name in columns and columns[name].null_count:
             columns[name] = pc.coalesce(columns[name], empty)
     columns |= {
-        "name": utf8(metrics.field("name")).take(of),
-        "unit": utf8(metrics.field("unit")).take(of),
-        "scope": utf8(scopes.field("scope").field("name")).fill_null("").take(pa.array(scope[owner])),
+        "name": short(utf8(metrics.field("name"))).dictionary_encode().take(of),
+        "unit": short(utf8(metrics.field("unit"))).dictionary_encode().take(of),
+        "scope": short(utf8(scopes.field("scope").field("name")).fill_null(""))
+        .dictionary_encode()
+        .take(pa.array(scope[owner])),
         **identity_columns(resources.field("resource"), resource[owner]),
     }
     return Records(
         "metrics",
-        message[owner],
+        message_of_metric[owner],
         columns,
         {reason: np.concatenate(rows)[order] for reason, rows in wrong.items()},
+        places(message_of_metric)[owner],
+        places(owner),
     )
 
 

@@ -1,4 +1,4 @@
-"""What was asked and how it ended, from a span's attributes: protocol, method, path, operation, statuses, request id."""
+"""What a span asked and how it ended: protocol, method, path, operation, statuses, request id, from attributes."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ Indices = npt.NDArray[np.int64]
 _HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
 _MUST_ESCAPE = r'["\\\x00-\x1f]'
 _MAX_DEPTH = 32
+MAX_NAME = 1024
 EMPTY = pa.scalar("", pa.string())
 
 
@@ -31,6 +32,11 @@ def utf8(values: pa.Array) -> pa.StringArray:
         return pa.array(
             [None if v is None else v.decode("utf-8", "backslashreplace") for v in values.to_pylist()], pa.string()
         )
+
+
+def short(names: pa.StringArray) -> pa.StringArray:
+    """Names that stand in many rows, cut at `MAX_NAME` characters: one long name must not fill the memory."""
+    return pc.utf8_slice_codeunits(names, 0, MAX_NAME)
 
 
 def buffer_of(values: pa.Array) -> tuple[npt.NDArray[np.uint8], Indices]:

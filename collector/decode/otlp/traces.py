@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from collector.decode.limits import Limits
 from collector.decode.otlp import peers, requests
 from collector.decode.otlp.attributes import Attributes, children, first_text, nest
-from collector.decode.otlp.records import Records, in_range, microseconds, too_many
+from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.resources import identity_columns
-from collector.decode.otlp.text import EMPTY, Indices, hex_ids, joined, json_string, map_distinct, utf8
+from collector.decode.otlp.text import EMPTY, Indices, hex_ids, joined, json_string, map_distinct, short, utf8
 
 KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 STATUSES = ("unset", "ok", "error")
@@ -66,7 +66,9 @@ def spans(messages: pa.ListArray, limits: Limits) -> Records:
         "status": pa.DictionaryArray.from_arrays(code, list(STATUSES)),
         "status_message": pc.coalesce(utf8(rows.field("status").field("message")), EMPTY),
         "duration_us": pa.array(np.where(end > start, end - start, 0) // 1000, pa.uint64()),
-        "scope": utf8(scopes.field("scope").field("name")).fill_null("").dictionary_encode().take(pa.array(scope)),
+        "scope": short(utf8(scopes.field("scope").field("name")).fill_null(""))
+        .dictionary_encode()
+        .take(pa.array(scope)),
         **identity_columns(resources.field("resource"), resource),
         "attributes": attributes.maps(),
         **_events(rows.field("events")),
@@ -77,7 +79,7 @@ def spans(messages: pa.ListArray, limits: Limits) -> Records:
     columns |= peers.peer_columns(attributes, kind)
     columns["error"] = pa.array(((code == _ERROR) | _has_error_tag(attributes)).astype(np.uint8))
     columns |= _istio_identity(attributes, columns)
-    return Records("traces", message, columns, wrong)
+    return Records("traces", message, columns, wrong, places(message))
 
 
 def _has_error_tag(attributes: Attributes) -> npt.NDArray[np.bool_]:

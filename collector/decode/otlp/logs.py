@@ -1,0 +1,152 @@
+"""Log records of OTLP to the access-log lines they carry, with what the resource says of the pod.
+
+Three forms are lines: a text body (the filelog receiver's, or Istio's OTLP provider), a structured body, and attributes
+alone (Envoy's own OTLP access logger). The latter two are written as one JSON object and read like any JSON line. A
+record's own time and trace stand in for keys that the object lacks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.decode.envelope import Lines, split_lines
+from collector.decode.limits import Limits
+from collector.decode.operators import TEXT_MAP
+from collector.decode.otlp.attributes import Attributes, children, nest
+from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
+from collector.decode.otlp.text import any_value_text, compact_json, hex_ids, map_of, offsets_of, utf8
+
+_NO_TEXT = "a log record without a line: expected a text body, or an access log's keys in its body or attributes"
+
+# Metadata column -> keys of the resource, best first.
+_POD_KEYS = {
+    "pod_namespace": ("k8s.namespace.name",),
+    "pod_name": ("k8s.pod.name",),
+    "pod_ip": ("k8s.pod.ip",),
+    "node": ("k8s.node.name", "host.name"),
+    "container": ("k8s.container.name",),
+    "cluster": ("k8s.cluster.name",),
+}
+_LABEL_PREFIXES = (b"k8s.pod.labels.", b"k8s.pod.label.")
+_FILE = "log.file.path"
+_POD_FILE = re.compile(r"/pods/([^/_]+)_([^/_]+)_[^/_]+/([^/]+)/[^/]+$")
+_FILE_COLUMNS = ("pod_namespace", "pod_name", "container")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """Lines of log records, and the records without one.
+
+    `records` has columns `trace_id` and `span_id` (hex, '' = none), one row for each record.
+    """
+
+    lines: Lines
+    records: Records
+
+
+def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> LogLines:
+    """The lines in messages that `schema.to_arrow("logs", ...)` read; `index` is each message's index in the batch."""
+    resources, per_message = children(messages)
+    scopes, per_resource = children(resources.field("scopes"))
+    rows, per_scope = children(scopes.field("records"))
+    message, resource, _ = nest((per_message, per_resource, per_scope))
+    count = len(rows)
+    number = places(message)
+
+    attributes = Attributes(rows.field("attributes"))
+    attributes.index(frozenset({_FILE.encode(), b"start_time"}))
+    bodies = rows.field("body")
+    text = bodies.field("string").cast(pa.large_binary())
+    needs_object = pc.equal(pc.binary_length(text), 0).fill_null(True).to_numpy(zero_copy_only=False)
+    if needs_object.any():
+        where = np.flatnonzero(needs_object)
+        objects = _objects(rows, attributes, where)
+        text = pc.replace_with_mask(text, pa.array(needs_object), pa.array(objects, pa.large_binary()))
+
+    found = split_lines(text)
+    owner = found.message.to_numpy()
+    without = np.ones(count, bool)
+    without[owner] = False
+    metadata = _pod_of_resources(resources.field("resource"), resource)
+    picked = attributes.pick(_FILE)
+    if picked.any:
+        metadata = _pod_of_files(picked.text(), metadata)
+    rows_of = pa.array(owner)
+    lines = Lines(
+        found.text,
+        pa.array(np.array(index, np.int32)[message[owner]], pa.int32()),
+        pa.array(number[owner], pa.int32()),
+        {name: column.take(rows_of) for name, column in metadata.items()},
+    )
+    columns = {
+        "trace_id": hex_ids(rows.field("trace_id"), 16)[0],
+        "span_id": hex_ids(rows.field("span_id"), 8)[0],
+    }
+    wrong = {_NO_TEXT: without, **too_many(attributes, limits)}
+    return LogLines(lines, Records("logs", message, columns, wrong, number))
+
+
+def _objects(rows: Any, attributes: Attributes, where: npt.NDArray[np.int64]) -> list[bytes]:
+    """A JSON object for each of the records `where`, from its structured body and attributes; b'' where both lack."""
+    chosen = pa.array(where)
+    bodies = rows.field("body").field("kvlist").take(chosen).to_pylist()
+    scalars = any_value_text(rows.field("body").take(chosen)).to_pylist()
+    maps = attributes.maps().take(chosen).to_pylist()
+    nanoseconds = rows.field("time_unix_nano").to_numpy()[where]
+    times = pc.replace_substring(microseconds(nanoseconds).cast(pa.string()), " ", "T").to_pylist()
+    objects: list[bytes] = []
+    for body, scalar, pairs, time, sound in zip(
+        bodies, scalars, maps, times, in_range(nanoseconds).tolist(), strict=True
+    ):
+        inner = map_of(body) if body is not None else None
+        if isinstance(inner, dict) and isinstance(inner.get("log"), str) and inner["log"].strip():
+            objects.append(compact_json({**inner}).encode())
+            continue
+        merged: dict[str, Any] = {**dict(pairs), **(inner or {})}
+        if not merged:
+            objects.append(scalar.encode() if body is None else b"")
+            continue
+        if sound and not {"start_time", "timestamp", "@timestamp", "time", "ts"} & merged.keys():
+            merged["start_time"] = time
+        objects.append(compact_json(merged).encode())
+    return objects
+
+
+def _pod_of_resources(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
+    attributes = Attributes(resources.field("attributes"))
+    attributes.index(frozenset(key.encode() for keys in _POD_KEYS.values() for key in keys))
+    rows = pa.array(of_row)
+    found = {name: attributes.pick(*keys) for name, keys in _POD_KEYS.items()}
+    columns = {name: picked.text().take(rows) for name, picked in found.items() if picked.any}
+    for prefix in _LABEL_PREFIXES:
+        if pc.any(pc.starts_with(attributes.key, prefix)).as_py():
+            is_label = pc.starts_with(attributes.key, prefix)
+            owner = attributes.owner[is_label.to_numpy(zero_copy_only=False)]
+            offsets = offsets_of(np.bincount(owner, minlength=attributes.records))
+            labels = pa.MapArray.from_arrays(
+                pa.array(offsets, pa.int32()),
+                pc.utf8_slice_codeunits(utf8(attributes.key.filter(is_label)), len(prefix)),
+                attributes.text.filter(is_label),
+            )
+            columns["pod_labels"] = labels.cast(TEXT_MAP).take(rows)
+            break
+    return columns
+
+
+def _pod_of_files(paths: pa.StringArray, metadata: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    """What the kubelet's file names (/var/log/pods/NAMESPACE_POD_UID/CONTAINER/N.log) say and the resource does not."""
+    encoded = paths.dictionary_encode()
+    matches = [_POD_FILE.search(path) for path in encoded.dictionary.to_pylist()]
+    for place, name in enumerate(_FILE_COLUMNS, 1):
+        texts = pa.array([None if m is None else m[place] for m in matches], pa.string()).take(encoded.indices)
+        if texts.null_count < len(texts):
+            metadata[name] = pc.coalesce(metadata[name], texts) if name in metadata else texts
+    return metadata
