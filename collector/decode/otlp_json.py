@@ -16,7 +16,7 @@ from collector.decode.otlp_proto import LineDecoder, OtlpProto, joined_batches
 
 @dataclass(frozen=True, slots=True)
 class OtlpJson:
-    """OTLP in JSON. The payload of a dead letter for one record is its protobuf form.
+    """OTLP in JSON. The dead letter of one record is of format `otlp_proto`: its payload is in protobuf.
 
     Args:
         limits: see `OtlpProto`.
@@ -45,7 +45,7 @@ class OtlpJson:
             payloads.append(protobuf)
         parts: dict[str, list[pa.RecordBatch]] = {}
         for signal, (indices, payloads) in groups.items():
-            decoder = OtlpProto(self.limits, signal, self.lines, self.name, self.version)
+            decoder = OtlpProto(self.limits, signal, self.lines)
             decoded = decoder.decode(pa.array(payloads, pa.large_binary()))
             dead += (replace(letter, message=indices[letter.message]) for letter in decoded.dead)
             for table, batch in decoded.tables.items():

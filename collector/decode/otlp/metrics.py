@@ -15,7 +15,7 @@ from collector.decode.limits import Limits
 from collector.decode.otlp.attributes import Attributes, children, nest
 from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.resources import identity_columns
-from collector.decode.otlp.text import offsets_of, short, utf8
+from collector.decode.otlp.text import names, offsets_of
 
 TYPES = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 TEMPORALITIES = ("unspecified", "delta", "cumulative")
@@ -69,11 +69,9 @@ def metric_points(messages: pa.ListArray, limits: Limits) -> Records:
         if name in columns and columns[name].null_count:
             columns[name] = pc.coalesce(columns[name], empty)
     columns |= {
-        "name": short(utf8(metrics.field("name"))).dictionary_encode().take(of),
-        "unit": short(utf8(metrics.field("unit"))).dictionary_encode().take(of),
-        "scope": short(utf8(scopes.field("scope").field("name")).fill_null(""))
-        .dictionary_encode()
-        .take(pa.array(scope[owner])),
+        "name": names(metrics.field("name")).take(of),
+        "unit": names(metrics.field("unit")).take(of),
+        "scope": names(scopes.field("scope").field("name")).take(pa.array(scope[owner])),
         **identity_columns(resources.field("resource"), resource[owner]),
     }
     return Records(
@@ -93,12 +91,12 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 def _of_metric(data: pa.StructArray, owner: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
     """temporality and monotonic, which stand on the metric, for each of its points."""
     columns: dict[str, pa.Array] = {}
-    names = [data.type.field(i).name for i in range(data.type.num_fields)]
-    if "temporality" in names:
+    given = {data.type.field(i).name for i in range(data.type.num_fields)}
+    if "temporality" in given:
         code = data.field("temporality").to_numpy(zero_copy_only=False)
         code = np.where((code > 0) & (code < len(TEMPORALITIES)), code, 0).astype(np.int32)[owner]
         columns["temporality"] = pa.DictionaryArray.from_arrays(code, list(TEMPORALITIES))
-    if "monotonic" in names:
+    if "monotonic" in given:
         columns["monotonic"] = data.field("monotonic").fill_null(False).cast(pa.uint8()).take(pa.array(owner))
     return columns
 

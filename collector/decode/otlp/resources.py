@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.decode.otlp.attributes import Attributes
-from collector.decode.otlp.text import EMPTY, offsets_of, short
+from collector.decode.otlp.text import names, offsets_of
 
 # In order: the first that the resource carries.
 IDENTITY: dict[str, tuple[str, ...]] = {
@@ -45,7 +45,7 @@ def identity_columns(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) -
     for column, keys in IDENTITY.items():
         picked = attributes.pick(*keys)
         if picked.any:
-            encoded = short(pc.coalesce(picked.text(), EMPTY)).dictionary_encode()
+            encoded = names(picked.text())
             columns[column] = pa.DictionaryArray.from_arrays(encoded.indices.take(rows), encoded.dictionary)
     columns["resource"] = _maps(attributes).take(rows)
     return columns

@@ -34,9 +34,12 @@ def utf8(values: pa.Array) -> pa.StringArray:
         )
 
 
-def short(names: pa.StringArray) -> pa.StringArray:
-    """Names that stand in many rows, cut at `MAX_NAME` characters: one long name must not fill the memory."""
-    return pc.utf8_slice_codeunits(names, 0, MAX_NAME)
+def names(values: pa.Array) -> pa.DictionaryArray:
+    """Names that stand in many rows, as dictionary; '' for null.
+
+    Cut at `MAX_NAME` characters: one long name must not fill the memory.
+    """
+    return pc.utf8_slice_codeunits(pc.coalesce(utf8(values), EMPTY), 0, MAX_NAME).dictionary_encode()
 
 
 def buffer_of(values: pa.Array) -> tuple[npt.NDArray[np.uint8], Indices]:

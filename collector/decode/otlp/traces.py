@@ -20,7 +20,7 @@ from collector.decode.otlp import peers, requests
 from collector.decode.otlp.attributes import Attributes, children, first_text, nest
 from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.resources import identity_columns
-from collector.decode.otlp.text import EMPTY, Indices, hex_ids, joined, json_string, map_distinct, short, utf8
+from collector.decode.otlp.text import EMPTY, Indices, hex_ids, joined, json_string, map_distinct, names, utf8
 
 KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 STATUSES = ("unset", "ok", "error")
@@ -66,9 +66,7 @@ def spans(messages: pa.ListArray, limits: Limits) -> Records:
         "status": pa.DictionaryArray.from_arrays(code, list(STATUSES)),
         "status_message": pc.coalesce(utf8(rows.field("status").field("message")), EMPTY),
         "duration_us": pa.array(np.where(end > start, end - start, 0) // 1000, pa.uint64()),
-        "scope": short(utf8(scopes.field("scope").field("name")).fill_null(""))
-        .dictionary_encode()
-        .take(pa.array(scope)),
+        "scope": names(scopes.field("scope").field("name")).take(pa.array(scope)),
         **identity_columns(resources.field("resource"), resource),
         "attributes": attributes.maps(),
         **_events(rows.field("events")),
