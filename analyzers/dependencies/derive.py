@@ -2,8 +2,8 @@
 
 Two kinds: `trace` (span pairs arrive in several inserts) and `address` (calls whose caller or destination is known only
 by an address, whose name may be learnt later). A minute whose record count differs from what it was derived from is
-derived again, and so are the minutes of its spans' partners; readers switch to the new generation at once. Any number of
-processes may run it: the same input gives the same edges, and the last generation wins.
+derived again, and so are the minutes of its spans' partners; readers switch to the new generation at once. Any number
+of processes may run it: the same input gives the same edges, and the last generation wins.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analyzers.dependencies.derive import derive
 from analyzers.dependencies.service_map import service_map
 from storage.engine import Engine
-from tests.analyzers.spans import insert_spans, span
+from tests.analyzers.records import insert_spans, span
 from tests.analyzers.trace_reference import Row, trace_rows
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The slow, obvious way from spans to calls, one span at a time, as docs/counting.md tells it: trace_edges.sql's oracle."""
+"""The slow, obvious way from spans to calls, one span at a time (docs/counting.md): the oracle of trace_edges.sql."""
 
 from __future__ import annotations
 

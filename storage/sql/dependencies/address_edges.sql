@@ -14,36 +14,36 @@ WITH
         WHERE kind IN ('pod_ip', 'service_ip') AND toIPv6OrZero(name) != toIPv6('::')
     ),
     spoken_for AS (
-        SELECT ip, any(names) AS names
+        SELECT ip, any(said) AS names
         FROM (
             SELECT source_ip AS ip,
-                (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS names
+                (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS said
             FROM calls
             WHERE edge_id != 0 AND reporter = 'source'
                 AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalHour(1) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalHour(1)
             UNION ALL
             SELECT destination_ip AS ip,
                 (destination_cluster, destination_namespace, destination_workload, destination_service,
-                    destination_version, destination_principal) AS names
+                    destination_version, destination_principal) AS said
             FROM calls
             WHERE edge_id != 0 AND reporter = 'destination'
                 AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalHour(1) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalHour(1)
         )
-        WHERE ip != toIPv6('::') AND NOT startsWith(IPv6NumToString(ip), '::ffff:127.') AND (names.3 != '' OR names.4 != '')
+        WHERE ip != toIPv6('::') AND NOT startsWith(IPv6NumToString(ip), '::ffff:127.') AND (said.3 != '' OR said.4 != '')
         GROUP BY ip
-        HAVING uniqExact((names.2, names.4, if(names.4 = '', names.3, ''))) = 1
+        HAVING uniqExact((said.2, said.4, if(said.4 = '', said.3, ''))) = 1
     ),
     senders AS (
-        SELECT request_id, destination_namespace, destination_service, any(names) AS names
+        SELECT request_id, destination_namespace, destination_service, any(said) AS names
         FROM (
             SELECT request_id, destination_namespace, destination_service,
-                (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS names
+                (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS said
             FROM calls
             WHERE edge_id != 0 AND reporter IN ('source', 'gateway') AND request_id != ''
                 AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalMinute(10) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalMinute(10)
         )
         GROUP BY request_id, destination_namespace, destination_service
-        HAVING uniqExact((names.2, names.4, if(names.4 = '', names.3, ''))) = 1
+        HAVING uniqExact((said.2, said.4, if(said.4 = '', said.3, ''))) = 1
     ),
     unnamed AS (
         SELECT *
@@ -52,7 +52,15 @@ WITH
             AND ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
     ),
     caller AS (
-        SELECT u.*,
+        SELECT
+            u.ts AS ts, u.reporter AS reporter, u.direction AS direction, u.protocol AS protocol, u.tls AS tls,
+            u.operation AS operation, u.status AS status, u.grpc_status AS grpc_status,
+            u.response_flags AS response_flags, u.verdict AS verdict, u.fault AS fault, u.logged AS logged,
+            u.duration_us AS duration_us, u.bytes_sent AS bytes_sent, u.bytes_received AS bytes_received,
+            u.destination_cluster AS destination_cluster, u.destination_namespace AS destination_namespace,
+            u.destination_workload AS destination_workload, u.destination_service AS destination_service,
+            u.destination_version AS destination_version, u.destination_principal AS destination_principal,
+            u.destination_ip AS destination_ip,
             multiIf(
                 u.source_namespace != '' OR u.source_workload != '' OR u.source_service != '' OR u.source_principal != '',
                     (toString(u.source_cluster), toString(u.source_namespace), toString(u.source_workload),
@@ -69,7 +77,12 @@ WITH
             AND u.destination_namespace = s.destination_namespace AND u.destination_service = s.destination_service
     ),
     both AS (
-        SELECT c.*,
+        SELECT
+            c.ts AS ts, c.reporter AS reporter, c.direction AS direction, c.protocol AS protocol, c.tls AS tls,
+            c.operation AS operation, c.status AS status, c.grpc_status AS grpc_status,
+            c.response_flags AS response_flags, c.verdict AS verdict, c.fault AS fault, c.logged AS logged,
+            c.duration_us AS duration_us, c.bytes_sent AS bytes_sent, c.bytes_received AS bytes_received,
+            c.source AS source,
             multiIf(
                 c.destination_namespace != '' OR c.destination_workload != '' OR c.destination_service != '' OR c.destination_principal != '',
                     (toString(c.destination_cluster), toString(c.destination_namespace), toString(c.destination_workload),

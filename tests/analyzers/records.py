@@ -1,4 +1,4 @@
-"""Spans for tests, from a few fields; and a store that holds them."""
+"""Spans and calls for tests, from a few fields each; and their way into a store."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from clickhouse_cityhash.cityhash import CityHash64  # pyright: ignore[reportMissingImports]
 
 from storage.conform import conform
 from storage.engine import Engine
-from storage.tables import CALLS, LOGGED_BIT, SPANS, Table, arrow_schema
+from storage.tables import CALLS, EDGE_KEY_FIELDS, EDGE_KEYS, LOGGED_BIT, SPANS, Table, arrow_schema
 
 T0 = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 
@@ -56,7 +57,8 @@ def insert(engine: Engine, table: Table, rows: Iterable[Mapping[str, Any]], toke
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         arrays.append(pa.array([row.get(name) for row in listed], plain))
     batch = pa.RecordBatch.from_arrays(arrays, names=names)
-    engine.insert(table.name, conform(table, batch, received_at=T0), token=token)
+    constants = {"received_at": T0} if "received_at" in schema.names else {}
+    engine.insert(table.name, conform(table, batch, **constants), token=token)
 
 
 def insert_spans(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
@@ -65,5 +67,18 @@ def insert_spans(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str |
 
 
 def insert_calls(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
-    """Insert calls made by `call`."""
-    insert(engine, CALLS, rows, token)
+    """Insert calls made by `call`, and announce their edge keys; a row with an `edge_id` keeps it."""
+    keys: dict[int, dict[str, Any]] = {}
+    listed: list[Mapping[str, Any]] = []
+    for row in rows:
+        whole = {**dict.fromkeys(EDGE_KEY_FIELDS, ""), **row, "evidence": "log"}
+        ids = []
+        for operation in (whole["operation"], ""):
+            named = {name: whole[name] for name in EDGE_KEY_FIELDS} | {"operation": operation}
+            ids.append(CityHash64("\x1f".join(named.values()).encode()))
+            keys[ids[-1]] = {**named, "edge_id": ids[-1], "received_on": T0.date()}
+        listed.append({"edge_id": ids[0], "base_edge_id": ids[1], **row})
+    if not listed:
+        return
+    insert(engine, EDGE_KEYS, keys.values())
+    insert(engine, CALLS, listed, token)

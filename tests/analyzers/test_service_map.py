@@ -1,0 +1,244 @@
+"""The map: its numbers against the slow reference, its windows, names and filters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analyzers.dependencies.derive import derive
+from analyzers.dependencies.model import Edge
+from analyzers.dependencies.service_map import service_map
+from storage.engine import Engine
+from storage.tables import ALIASES
+from tests.analyzers.map_reference import numbers
+from tests.analyzers.records import T0, at, call, insert, insert_calls, insert_spans, span
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+TABLES = ("calls", "edges_1m", "edges_1h", "edges_1d", "edge_keys", "edge_ledger", "address_minutes")
+
+
+def edges(engine: Engine, **arguments: Any) -> dict[tuple[str, str], Edge]:
+    return {(edge.source, edge.destination): edge for edge in service_map(engine, **arguments).edges}
+
+
+def named(ts_s: float, source: str, destination: str, **fields: Any) -> dict[str, Any]:
+    return call(
+        ts_s,
+        source_namespace="shop",
+        source_service=source,
+        destination_namespace="shop",
+        destination_service=destination,
+        **{"reporter": "source", "direction": "east_west", "protocol": "http", "status": 200, **fields},
+    )
+
+
+CALL = st.builds(
+    named,
+    st.sampled_from([0, 59.999999, 60, 1800, 3599.5, 3600, 7300]),
+    st.sampled_from(["web", "api"]),
+    st.sampled_from(["api", "db"]),
+    reporter=st.sampled_from(["source", "destination", "gateway", "waypoint", "unknown"]),
+    status=st.sampled_from([0, 200, 404, 500, 503]),
+    grpc_status=st.sampled_from([0, 5, 14]),
+    response_flags=st.sampled_from(["-", "DC", "UF", "UF,URX"]),
+    verdict=st.sampled_from(["allowed", "denied", "unknown"]),
+    fault=st.sampled_from(["none", "callee", "network"]),
+    tls=st.sampled_from(["mtls", "plaintext", "unknown"]),
+    duration_us=st.one_of(st.just(0), st.integers(1, 10**10)),
+    bytes_sent=st.integers(0, 10**6),
+    operation=st.sampled_from(["GET /", "GET /a"]),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(CALL, min_size=1, max_size=40), cut=st.sampled_from([None, (0, 3600), (60, 7200), (30, 7320)]))
+def test_numbers_equal_the_reference(engine: Engine, calls: list[dict[str, Any]], cut: tuple[int, int] | None) -> None:
+    for table in TABLES:
+        engine.execute(f"TRUNCATE TABLE {table}")
+    insert_calls(engine, calls[::2])
+    insert_calls(engine, calls[1::2])
+    since, until = (at(cut[0]), at(cut[1])) if cut else (None, None)
+    whole_minute = since.replace(second=0) if since else None
+    inside = [c for c in calls if (not whole_minute or c["ts"] >= whole_minute) and (not until or c["ts"] < until)]
+    found, expected = edges(engine, since=since, until=until), numbers(inside)
+    assert found.keys() == expected.keys()
+    for pair, edge in found.items():
+        want = expected[pair]
+        assert (edge.requests, edge.attempts, edge.denied, edge.errors) == (
+            want.requests,
+            want.attempts,
+            want.denied,
+            want.errors,
+        )
+        assert (dict(edge.statuses), dict(edge.faults), edge.bytes_sent) == (
+            want.statuses,
+            want.faults,
+            want.bytes_sent,
+        )
+        assert edge.mtls_share == (None if want.mtls_share is None else pytest.approx(want.mtls_share, abs=1e-6))
+        assert edge.p50_ms is not None
+        assert edge.p95_ms is not None
+        assert edge.p99_ms is not None
+        for got, exact in zip((edge.p50_ms, edge.p95_ms, edge.p99_ms), want.quantiles_us, strict=True):
+            assert got * 1000 == pytest.approx(exact, rel=0.0101)
+
+
+def test_a_retried_call_is_one_request_and_two_attempts(engine: Engine) -> None:
+    insert_calls(engine, [named(0, "web", "api"), *(named(n, "web", "api", reporter="destination") for n in (0, 1))])
+    edge = edges(engine)["shop/web", "shop/api"]
+    assert (edge.requests, edge.attempts) == (1, 2)
+
+
+def test_what_no_line_tells_is_none(engine: Engine) -> None:
+    row = named(0, "web", "api")
+    del row["status"]
+    insert_calls(engine, [call(0, **{k: v for k, v in row.items() if k not in ("ts", "logged", "log_type")})])
+    edge = edges(engine)["shop/web", "shop/api"]
+    assert edge.attempts is None
+    assert edge.denied is None
+    assert edge.mtls_share is None
+    assert (edge.p50_ms, edge.bytes_sent, dict(edge.statuses)) == (None, None, {})
+
+
+def test_an_empty_store_has_an_empty_map(engine: Engine) -> None:
+    assert service_map(engine).to_document() == {"since": None, "until": None, "nodes": [], "edges": []}
+
+
+def test_a_workload_and_a_principal_join_the_service_that_another_line_names(engine: Engine) -> None:
+    common = {"reporter": "destination", "destination_namespace": "shop", "destination_service": "db"}
+    insert_calls(
+        engine,
+        [
+            call(0, source_namespace="shop", source_workload="api-v1", source_service="api", **common),
+            call(1, source_namespace="shop", source_workload="api-v1", **common),
+            call(
+                2,
+                source_namespace="shop",
+                source_workload="api-v1",
+                source_principal="spiffe://cluster.local/ns/shop/sa/api-account",
+                **common,
+            ),
+            call(3, source_principal="spiffe://cluster.local/ns/shop/sa/api-account", **common),
+            call(4, source_principal="api-account.shop.serviceaccount.identity.linkerd.cluster.local", **common),
+        ],
+    )
+    found = edges(engine)
+    assert {pair: edge.requests for pair, edge in found.items()} == {("shop/api", "shop/db"): 5}
+
+
+def test_a_span_without_namespace_joins_its_only_namesake(engine: Engine) -> None:
+    insert_calls(engine, [named(0, "web", "api", tls="mtls", reporter="destination")])
+    insert_spans(engine, [span(1, "a", "", "web", "client"), span(1, "b", "a", "api", "server")])
+    derive(engine, now=NOW)
+    (edge,) = service_map(engine).edges
+    assert (edge.source, edge.destination, edge.evidence) == ("shop/web", "shop/api", ["log", "trace"])
+    assert (edge.requests, edge.mtls_share) == (1, 1.0)
+
+
+def test_a_name_in_two_namespaces_stays_bare(engine: Engine) -> None:
+    other = {"reporter": "source", "destination_namespace": "other", "destination_service": "api"}
+    insert_calls(engine, [named(0, "web", "api"), call(0, source_namespace="shop", source_service="web", **other)])
+    insert_spans(engine, [span(1, "a", "", "web", "client"), span(1, "b", "a", "api", "server")])
+    derive(engine, now=NOW)
+    assert ("shop/web", "api") in edges(engine)
+
+
+def test_hosts_outside_and_unknown_callers(engine: Engine) -> None:
+    insert_calls(
+        engine,
+        [
+            call(
+                0,
+                reporter="source",
+                source_namespace="shop",
+                source_service="pay",
+                direction="egress",
+                destination_service="api.bank.example",
+            ),
+            call(0, reporter="destination", destination_namespace="shop", destination_service="web"),
+        ],
+    )
+    found = service_map(engine)
+    assert {(e.source, e.destination, e.direction) for e in found.edges} == {
+        ("shop/pay", "external:api.bank.example", "egress"),
+        ("unknown", "shop/web", "east_west"),
+    }
+    assert {node.id: node.kind for node in found.nodes} == {
+        "shop/pay": "service",
+        "shop/web": "service",
+        "external:api.bank.example": "external",
+        "unknown": "unknown",
+    }
+
+
+def alias(name: str, service: str, valid_from_s: float, valid_to_s: float) -> dict[str, Any]:
+    return {
+        "kind": "pod_ip",
+        "name": name,
+        "valid_from": at(valid_from_s),
+        "valid_to": at(valid_to_s),
+        "namespace": "shop",
+        "workload": service,
+        "service": service,
+        "evidence": "inventory",
+        "loaded_at": T0,
+    }
+
+
+def by_address(ts_s: float, source_ip: str, **fields: Any) -> dict[str, Any]:
+    mapped = bytes(10) + b"\xff\xff" + bytes(int(part) for part in source_ip.split("."))
+    return call(
+        ts_s,
+        edge_id=0,
+        reporter="destination",
+        source_ip=mapped,
+        destination_namespace="shop",
+        destination_service="db",
+        status=200,
+        **fields,
+    )
+
+
+def test_a_caller_known_by_address_gets_its_name_from_a_later_inventory(engine: Engine) -> None:
+    insert_calls(engine, [by_address(0, "10.0.0.7"), by_address(100, "10.0.0.7"), by_address(5000, "10.0.0.7")])
+    derive(engine, now=NOW)
+    assert edges(engine).keys() == {("unknown", "shop/db")}
+    insert(engine, ALIASES, [alias("10.0.0.7", "web", -60, 60), alias("10.0.0.7", "job", 60, 4000)])
+    derive(engine, now=NOW + timedelta(minutes=1))
+    assert {pair: edge.requests for pair, edge in edges(engine).items()} == {
+        ("shop/web", "shop/db"): 1,
+        ("shop/job", "shop/db"): 1,
+        ("unknown", "shop/db"): 1,
+    }
+
+
+def test_a_caller_known_by_address_is_named_by_the_other_side_of_the_same_request(engine: Engine) -> None:
+    insert_calls(engine, [by_address(0.1, "127.0.0.1", request_id="r1"), named(0, "web", "db", request_id="r1")])
+    derive(engine, now=NOW)
+    edge = edges(engine)["shop/web", "shop/db"]
+    assert (edge.requests, edge.attempts) == (1, 1)
+
+
+def test_filters_keep_edges_with_an_end_there(engine: Engine) -> None:
+    insert_calls(engine, [named(0, "web", "api"), named(0, "api", "db")])
+    assert edges(engine, service="web").keys() == {("shop/web", "shop/api")}
+    assert edges(engine, service="shop/db").keys() == {("shop/api", "shop/db")}
+    assert edges(engine, namespace="nowhere") == {}
+
+
+def test_a_gateways_edge_is_ingress_on_both_sides_lines(engine: Engine) -> None:
+    insert_calls(
+        engine,
+        [
+            named(0, "gateway", "web", reporter="gateway", direction="ingress"),
+            named(0, "gateway", "web", reporter="destination"),
+        ],
+    )
+    found = service_map(engine)
+    (edge,) = found.edges
+    assert (edge.direction, edge.requests, edge.attempts) == ("ingress", 1, 1)
+    assert {node.id: node.kind for node in found.nodes} == {"shop/gateway": "gateway", "shop/web": "service"}
