@@ -15,14 +15,15 @@ from typing import Protocol
 import pyarrow as pa
 
 MESSAGE = "_message"
-"""Name of the int32 column with the index of the message a row came from. Columns that begin with `_` are not stored."""
+"""Name of the int32 column with the index of the message a row came from. Columns beginning with `_` are not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive messages of one topic-partition (or one file, or one request).
 
-    `values` are the message bodies, `offsets` (int64, ascending, not always dense) their positions.
+    `values` are the message bodies, `offsets` (int64, ascending, not always dense) their positions. `covers` is the
+    first and last position (inclusive) where that is more than the offsets say: the bytes of a file's lines.
     """
 
     cluster_id: str
@@ -31,16 +32,17 @@ class Batch:
     partition: int
     values: pa.LargeBinaryArray
     offsets: pa.Int64Array
+    covers: tuple[int, int] | None = None
 
     @property
     def first(self) -> int:
-        """First offset."""
-        return self.offsets[0].as_py()
+        """First position."""
+        return self.covers[0] if self.covers else self.offsets[0].as_py()
 
     @property
     def last(self) -> int:
-        """Last offset, inclusive."""
-        return self.offsets[-1].as_py()
+        """Last position, inclusive."""
+        return self.covers[1] if self.covers else self.offsets[-1].as_py()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import pytest
 from storage.embedded import EmbeddedEngine
 from storage.engine import Engine
 from storage.migrate import migrate, migrations
+from tests.support.fixtures_kafka import kafka  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parent.parent
 

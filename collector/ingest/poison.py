@@ -1,0 +1,43 @@
+"""The poison rule: when nearly everything is undecodable the format is wrong, and draining the topic helps nobody."""
+
+from __future__ import annotations
+
+from collector.contract import DeadLetter
+from collector.errors import Poisoned
+
+_SHOWN_BYTES = 120
+
+
+class PoisonRule:
+    """Judges stretches of at least `min_records` consecutive records of one source.
+
+    Short inputs are never judged, so a handful of bad records in a small topic are dead letters and nothing else.
+    """
+
+    def __init__(self, share: float, min_records: int) -> None:
+        self.share = share
+        self.min_records = min_records
+        self._records = 0
+        self._dead = 0
+
+    def judge(self, where: str, format: str, records: int, dead: int, sample: DeadLetter | None) -> None:
+        """Count one batch.
+
+        Raises:
+            Poisoned: the stretch that ends with this batch is nearly all undecodable.
+        """
+        self._records += records
+        self._dead += dead
+        if self._records < self.min_records:
+            return
+        share = self._dead / self._records
+        counted, lost = self._records, self._dead
+        self._records = self._dead = 0
+        if share < self.share or sample is None:
+            return
+        shown = sample.payload[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+        raise Poisoned(
+            f"{where}: {lost} of the last {counted} records are not readable as format={format}; "
+            f"nothing of this batch was committed. First: {sample.reason}; it begins {shown!r}. "
+            "Give the right ?format=, or raise ingest.poison_share to keep them as dead letters"
+        )

@@ -1,0 +1,110 @@
+"""First link of the chain: a cut becomes what will be inserted, all in columns.
+
+Cut ──► bounds ──► Decoder.decode ──► complete ──► edge_ids ──► conform ──► Prepared
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from collector.contract import MESSAGE, Batch, DeadLetter, Decoded, Decoder
+from collector.edge_ids import edge_ids
+from collector.identity.addresses import AddressBook, complete
+from collector.sources.source import Bounds, Cut
+from storage.conform import conform
+from storage.tables import CALLS, DEAD_LETTERS, EDGE_KEYS, TABLES
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """One insert: a whole table batch and its deduplication token."""
+
+    table: str
+    batch: pa.RecordBatch
+    token: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A cut, decoded: `edge_keys` are announced first, then `inserts` follow in order."""
+
+    cut: Cut
+    bounds: Bounds
+    edge_keys: pa.RecordBatch | None
+    inserts: Sequence[Insert]
+    rows: Mapping[str, int]
+    """Rows per table, dead letters not among them."""
+    dead: int
+
+    @property
+    def records(self) -> int:
+        """Rows and dead letters."""
+        return sum(self.rows.values()) + self.dead
+
+
+def decoder_label(decoder: Decoder) -> str:
+    """How a decoder is recorded with a batch's bounds: its format and version."""
+    return f"{decoder.name}/{decoder.version}"
+
+
+def prepare(cut: Cut, bounds: Bounds, decoded: Decoded, book: AddressBook, *, dead_letter_bytes: int) -> Prepared:
+    """Turn a decoded cut into inserts.
+
+    Tokens name the bounds and decoder that were recorded, not the ones of today: rows that an earlier version inserted
+    are not inserted again by a later one.
+    """
+    batch = cut.batch
+    token = f"{batch.cluster_id}/{batch.topic_id}/{batch.partition}/{bounds.first}-{bounds.last}/{bounds.decoder}"
+    inserts: list[Insert] = []
+    rows: dict[str, int] = {}
+    edge_keys: pa.RecordBatch | None = None
+    for name, columns in decoded.tables.items():
+        if columns.num_rows == 0:
+            continue
+        if name == CALLS.name:
+            columns, keys = _with_edges(complete(columns, book))
+            edge_keys = conform(EDGE_KEYS, keys, received_on=bounds.received_at.date())
+        columns = columns.append_column("offset", batch.offsets.take(columns.column(MESSAGE)))
+        table = conform(
+            TABLES[name], columns, received_at=bounds.received_at, topic=batch.topic, partition=batch.partition
+        )
+        inserts.append(Insert(name, table, f"{token}/{name}"))
+        rows[name] = table.num_rows
+    if decoded.dead:
+        letters = dead_letters(batch, decoded.dead, bounds.received_at, dead_letter_bytes)
+        inserts.append(Insert(DEAD_LETTERS.name, letters, f"{token}/{DEAD_LETTERS.name}"))
+    return Prepared(cut, bounds, edge_keys, inserts, rows, len(decoded.dead))
+
+
+def _with_edges(calls: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    edge_id, base_edge_id, keys = edge_ids(calls)
+    calls = calls.append_column("edge_id", edge_id)
+    return calls.append_column("base_edge_id", base_edge_id), keys
+
+
+def dead_letters(batch: Batch, dead: Sequence[DeadLetter], received_at: datetime, keep_bytes: int) -> pa.RecordBatch:
+    """Rows of `dead_letters` for what could not be decoded; payloads are cut at `keep_bytes`."""
+    offsets = batch.offsets.take(pa.array([letter.message for letter in dead], pa.int64()))
+    columns = {
+        "record": pa.array([letter.record for letter in dead], pa.uint32()),
+        "format": pa.array([letter.format for letter in dead], pa.string()),
+        "reason": pa.array([letter.reason for letter in dead], pa.string()),
+        "payload": pa.array([letter.payload[:keep_bytes] for letter in dead], pa.binary()),
+        "payload_bytes": pa.array([len(letter.payload) for letter in dead], pa.uint64()),
+        "offset": offsets,
+    }
+    return conform(
+        DEAD_LETTERS,
+        pa.RecordBatch.from_pydict(columns),
+        received_at=received_at,
+        source=batch.topic,
+        partition=batch.partition,
+    )
+
+
+Decoders = Callable[[str], Decoder]
+"""Format name -> its decoder; the same one every time."""

@@ -1,0 +1,297 @@
+"""The ingest loop: readers hand cuts to a chain of two links, and hear what became of them.
+
+    reader (one thread a source) ──► prepare (one thread) ──► store (one thread) ──► reader: stored, commit
+
+Decoding the next batch overlaps inserting the one before; order is kept, and memory is bounded: a reader that finds no
+room downstream pauses its source and goes on polling it, so that a consumer group keeps its member.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from collector.clock import Clock, SystemClock
+from collector.contract import Decoded
+from collector.errors import CollectorError
+from collector.ingest.addresses import AddressBooks
+from collector.ingest.bounds import BoundsBook
+from collector.ingest.counters import Counters
+from collector.ingest.options import IngestOptions
+from collector.ingest.poison import PoisonRule
+from collector.ingest.prepare import Decoders, Prepared, decoder_label, prepare
+from collector.ingest.stage import Stage
+from collector.ingest.store import Notice, Patience, Store
+from collector.sources.source import Bounds, Cut, Source
+from storage.engine import Engine
+
+POLL_S = 0.2
+PREPARED_AHEAD = 2
+"""Decoded batches that may wait for the engine."""
+MEMORY_FACTOR = 6
+"""Memory a batch takes on its way, over the bytes of its messages: raw, decoded, conformed, and the engine's block."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    cut: Cut
+    rewind: bool = False
+
+
+class _Mailbox:
+    """A source with its way back from the chain. One reader thread takes from it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self.outstanding = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    cut: Cut
+    mailbox: _Mailbox
+
+
+After = Callable[[Engine, bool], None]
+"""(engine, whether this is the end of the input) -> None: what follows once rows are stored."""
+
+
+class Ingest:
+    """Reads `sources` into `engine` until they are finished or `stop` is called.
+
+    Args:
+        engine: a migrated store.
+        sources: what to read; each is polled by a thread of its own and closed at the end.
+        decoders: format name -> decoder.
+        options: sizes and limits.
+        bounds: the table of batch bounds; sources that replay were given `bounds.recorded`.
+        clock: gives `received_at`.
+        patient: wait for an engine that went away without an end.
+        after: called about every `derive_interval_s` when something was stored, and at the end of finished sources.
+        notice: tells people what they should know, one line.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Sequence[Source],
+        decoders: Decoders,
+        *,
+        options: IngestOptions | None = None,
+        bounds: BoundsBook | None = None,
+        clock: Clock | None = None,
+        patient: bool = True,
+        after: After | None = None,
+        notice: Notice = lambda _message: None,
+    ) -> None:
+        self.counters = Counters()
+        self._engine = engine
+        self._decoders = decoders
+        self._options = options or IngestOptions()
+        self._clock = clock or SystemClock()
+        self._after = after or (lambda _engine, _final: None)
+        self._stop = threading.Event()
+        self._abandon = threading.Event()
+        self._bounds = bounds or BoundsBook(engine)
+        patience_s = None if patient else self._options.engine_patience_s
+        self._patience = Patience(self._clock, self._abandon, notice, patience_s)
+        self._books = AddressBooks(engine, self._clock, self._options.addresses_refresh_s)
+        self._store = Store(engine, self._patience)
+        self._notice = notice
+        self._poison = {id(source): self._poison_rule() for source in sources}
+        self._mailboxes = [_Mailbox(source) for source in sources]
+        self._flight_lock = threading.Lock()
+        self._flight_bytes = 0
+        self._errors: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+
+    def stop(self) -> None:
+        """Read nothing more, store what is on its way within `drain_s`, commit and return. Safe in a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Ingest until every source is finished, `stop` is called or something breaks.
+
+        Raises:
+            CollectorError: a source broke, or nearly everything was undecodable.
+            StorageError: the engine refused, or stayed away too long.
+        """
+        write: Stage[tuple[_Item, Prepared]] = Stage(
+            "store", self._write, capacity=PREPARED_AHEAD, discard=lambda work: self._refuse(work[0], work[1].records)
+        )
+        decode: Stage[_Item] = Stage(
+            "prepare",
+            lambda item: self._prepare(item, write),
+            capacity=PREPARED_AHEAD,
+            discard=lambda item: self._refuse(item, 0),
+        )
+        readers = [
+            threading.Thread(target=self._read, args=(mailbox, decode, write), name="eastwatch-reader", daemon=True)
+            for mailbox in self._mailboxes
+        ]
+        for reader in readers:
+            reader.start()
+        stopped = True
+        try:
+            self._watch(readers)
+            stopped = self._stop.is_set()
+        finally:
+            self._stop.set()
+            for reader in readers:
+                reader.join(self._options.drain_s + 5)
+            self._abandon.set()
+            decode.close()
+            decode.join(self._options.drain_s)
+            write.close()
+            write.join(self._options.drain_s)
+        if not self._errors.empty():
+            raise self._errors.get()
+        if self.counters.snapshot().batches and not stopped:
+            self._after(self._engine, True)
+
+    def _watch(self, readers: Sequence[threading.Thread]) -> None:
+        due = self._clock.monotonic() + self._options.derive_interval_s
+        for reader in readers:
+            while reader.is_alive():
+                reader.join(POLL_S)
+                if self._clock.monotonic() < due or self._stop.is_set():
+                    continue
+                if self._counts_new():
+                    self._after(self._engine, False)
+                due = self._clock.monotonic() + self._options.derive_interval_s
+
+    _derived_batches = 0
+
+    def _counts_new(self) -> bool:
+        batches = self.counters.snapshot().batches
+        fresh, self._derived_batches = batches != self._derived_batches, batches
+        return fresh
+
+    # A reader's thread.
+
+    def _read(self, mailbox: _Mailbox, decode: Stage[_Item], write: Stage[tuple[_Item, Prepared]]) -> None:
+        source = mailbox.source
+        try:
+            while not self._stop.is_set():
+                decode.poll()
+                write.poll()
+                self._hear(mailbox)
+                source.commit()
+                if mailbox.outstanding == 0 and source.finished:
+                    break
+                for cut in source.poll(POLL_S, room=self._has_room()):
+                    self._submit(cut, mailbox, decode)
+            self._drain(mailbox, decode, write)
+        except Exception as error:  # noqa: BLE001 - raised again by run()
+            self._errors.put(error)
+            self._stop.set()
+            source.failed(error)
+        finally:
+            self._hear(mailbox)
+            self._close(source)
+
+    def _drain(self, mailbox: _Mailbox, decode: Stage[_Item], write: Stage[tuple[_Item, Prepared]]) -> None:
+        until = self._clock.monotonic() + self._options.drain_s
+        while mailbox.outstanding and self._clock.monotonic() < until:
+            decode.poll()
+            write.poll()
+            self._hear(mailbox, wait_s=POLL_S)
+        if mailbox.outstanding:
+            mailbox.source.failed(CollectorError("ingestion stopped"))
+
+    def _close(self, source: Source) -> None:
+        try:
+            source.commit(final=True)
+        except Exception as error:  # noqa: BLE001 - what is stored and not committed is dropped when it comes again
+            self._notice(f"{source.label}: positions not committed, they will be read again: {error}")
+        source.close()
+
+    def _submit(self, cut: Cut, mailbox: _Mailbox, decode: Stage[_Item]) -> None:
+        mailbox.outstanding += 1
+        with self._flight_lock:
+            self._flight_bytes += cut.size_bytes
+        self.counters.read(len(cut.batch.values), cut.size_bytes)
+        decode.submit(_Item(cut, mailbox))
+
+    def _has_room(self) -> bool:
+        with self._flight_lock:
+            return self._flight_bytes * MEMORY_FACTOR < self._options.memory_bytes
+
+    def _hear(self, mailbox: _Mailbox, wait_s: float = 0) -> None:
+        try:
+            while True:
+                outcome = mailbox.outcomes.get(timeout=wait_s) if wait_s else mailbox.outcomes.get_nowait()
+                wait_s = 0
+                mailbox.outstanding -= 1
+                if outcome.rewind:
+                    mailbox.source.rewind(outcome.cut)
+                elif not outcome.cut.lease.revoked:
+                    mailbox.source.stored(outcome.cut)
+        except queue.Empty:
+            return
+
+    # The chain's threads.
+
+    def _prepare(self, item: _Item, write: Stage[tuple[_Item, Prepared]]) -> None:
+        cut = item.cut
+        if cut.lease.revoked:
+            self._refuse(item, 0)
+            return
+        decoder = self._decoders(cut.format)
+        bounds = cut.bounds or self._claim(cut, decoder_label(decoder))
+        if cut.bounds is None and bounds.last != cut.batch.last:
+            cut.lease.revoke()
+            self._finish(item, rewind=True)
+            return
+        decoded = decoder.decode(cut.batch.values)
+        prepared = prepare(
+            cut, bounds, decoded, self._patience(self._books.current), dead_letter_bytes=self._options.dead_letter_bytes
+        )
+        self.counters.accepted(prepared.records)
+        self._judge(item, prepared, decoded)
+        write.submit((item, prepared))
+
+    def _claim(self, cut: Cut, label: str) -> Bounds:
+        received_at = self._clock.now()
+        if not cut.replayable:
+            return Bounds(cut.batch.first, cut.batch.last, received_at, label)
+        return self._patience(lambda: self._bounds.claim(cut, received_at, label))
+
+    def _judge(self, item: _Item, prepared: Prepared, decoded: Decoded) -> None:
+        rule = self._poison[id(item.mailbox.source)]
+        sample = decoded.dead[0] if decoded.dead else None
+        try:
+            rule.judge(_where(item.cut), item.cut.format, prepared.records, prepared.dead, sample)
+        except CollectorError:
+            self.counters.refused(prepared.records)
+            raise
+
+    def _write(self, work: tuple[_Item, Prepared]) -> None:
+        item, prepared = work
+        if item.cut.lease.revoked:
+            self._refuse(item, prepared.records)
+            return
+        self._store.write(prepared)
+        self.counters.stored(prepared.rows, prepared.dead)
+        self._finish(item)
+
+    def _refuse(self, item: _Item, records: int) -> None:
+        self.counters.refused(records)
+        self._finish(item, dropped=True)
+
+    def _finish(self, item: _Item, *, rewind: bool = False, dropped: bool = False) -> None:
+        with self._flight_lock:
+            self._flight_bytes -= item.cut.size_bytes
+        if dropped:
+            item.cut.lease.revoke()
+        item.mailbox.outcomes.put(_Outcome(item.cut, rewind))
+
+    def _poison_rule(self) -> PoisonRule:
+        return PoisonRule(self._options.poison_share, self._options.poison_records)
+
+
+def _where(cut: Cut) -> str:
+    batch = cut.batch
+    return f"{batch.topic}[{batch.partition}] at {batch.first}"

@@ -1,0 +1,198 @@
+"""Files as a source: a glob of logs, plain or compressed, read once or followed through rotation.
+
+A message is a line; its position is the byte where it begins. `otlp_proto` files are one message, or the
+length-prefixed frames of the Collector's file exporter; a JSON document over several lines is one message.
+
+A file is known by device, inode and a hash of its first line, so a rename does not make it a new one and a file that
+was truncated and written anew is another one. How far it was stored stands in `ingest_positions`: reading an unchanged
+file again stores nothing, a grown one only what is new.
+"""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections import deque
+from pathlib import Path
+
+from collector.clock import Clock
+from collector.errors import BadSource, CollectorError, SourceUnavailable
+from collector.sources.source import Cut
+from collector.sources.tail import Positions, Tail, identify, open_reader
+from collector.sources.urls import FileUrl
+
+IDLE_S = 0.1
+RESCAN_S = 1.0
+COMMIT_S = 5.0
+OPEN_FILES = 64
+"""Files read beside each other when they are not followed."""
+
+
+class FileSource:
+    """Reads the files that match `url.path`, each in order of its bytes.
+
+    Args:
+        url: what to read.
+        positions: where positions are remembered.
+        clock: for pauses between looks at the directory.
+        batch_bytes: size at which a batch is cut.
+        batch_age_s: seconds between smaller batches of a file that is followed.
+        until_idle: stop at the end of the files, also when `url.follow` is set.
+    """
+
+    def __init__(
+        self,
+        url: FileUrl,
+        positions: Positions,
+        clock: Clock,
+        *,
+        batch_bytes: int,
+        batch_age_s: float = 1.0,
+        until_idle: bool = False,
+    ) -> None:
+        self.label = url.label
+        self._url = url
+        self._follow = url.follow and not until_idle
+        self._positions = positions
+        self._clock = clock
+        self._batch_bytes = batch_bytes
+        self._batch_age_s = batch_age_s
+        self._tails: dict[str, Tail] = {}
+        self._waiting: deque[Path] = deque()
+        self._trouble: CollectorError | None = None
+        self._scanned_at = self._committed_at = clock.monotonic()
+        self._scan()
+        if not self._waiting and not self._follow:
+            raise BadSource(f"source {self.label!r}: no file there, expected a path or a glob that matches one")
+
+    def _scan(self) -> None:
+        self._scanned_at = self._clock.monotonic()
+        known = {tail.topic for tail in self._tails.values() if not tail.ended}
+        known.update(str(path) for path in self._waiting)
+        paths = (Path(name).absolute() for name in sorted(glob.glob(self._url.path, recursive=True)))  # noqa: PTH207 - any path, also an absolute one
+        self._waiting.extend(path for path in paths if str(path) not in known and not path.is_dir())
+
+    def poll(self, timeout_s: float, *, room: bool) -> list[Cut]:
+        """Wait up to `timeout_s` for input and hand out at most one batch."""
+        if not room:
+            time.sleep(timeout_s)
+            return []
+        if self._follow:
+            self._look_around()
+        self._open_some()
+        for key in list(self._tails):
+            tail = self._tails.pop(key)
+            self._tails[key] = tail
+            if tail.due(self._clock.monotonic(), self._batch_bytes, self._batch_age_s) and (
+                cut := self._next_cut(tail)
+            ):
+                return [cut]
+        self._forget_ended()
+        if self._follow:
+            time.sleep(min(timeout_s, IDLE_S))
+        return []
+
+    def _next_cut(self, tail: Tail) -> Cut | None:
+        try:
+            return tail.next_cut(self._batch_bytes)
+        except CollectorError as error:
+            # The other files are read to their end before this one's trouble is told.
+            self._trouble = self._trouble or error
+            tail.ended = True
+            return None
+
+    def _look_around(self) -> None:
+        for key, tail in list(self._tails.items()):
+            if tail.truncated():
+                self._tails[f"{key} truncated"] = self._tails.pop(key)
+                tail.truncate()
+                self._waiting.append(tail.reader.path)
+            elif not tail.ended and tail.replaced():
+                tail.ended = True
+                self._waiting.append(tail.reader.path)
+        if self._clock.monotonic() - self._scanned_at >= RESCAN_S:
+            self._scan()
+
+    def _open_some(self) -> None:
+        for _ in range(len(self._waiting)):
+            if len(self._tails) >= OPEN_FILES and not self._follow:
+                return
+            path = self._waiting.popleft()
+            try:
+                self._open(path)
+            except SourceUnavailable as error:
+                if self._follow:
+                    continue
+                self._trouble = self._trouble or error
+
+    def _open(self, path: Path) -> None:
+        reader = open_reader(path)
+        known = identify(reader, whole=not self._follow or reader.compressed)
+        if known is None:
+            reader.close()
+            if self._follow:
+                self._waiting.append(path)
+            return
+        topic_id, head = known
+        if topic_id in self._tails:
+            # The same file under another name, or before the rotation of its name was noticed.
+            reader.close()
+            return
+        tail = Tail(reader, topic_id, head, self._url.format, self._positions)
+        tail.ended = not self._follow or reader.compressed
+        self._tails[topic_id] = tail
+
+    def _forget_ended(self) -> None:
+        for key, tail in list(self._tails.items()):
+            if tail.ended and tail.outstanding == 0 and not tail.pending:
+                self._commit(tail)
+                tail.close()
+                del self._tails[key]
+
+    def _commit(self, tail: Tail) -> None:
+        tail.commit(self._clock.now())
+
+    def _tail_of(self, cut: Cut) -> Tail | None:
+        return next((tail for tail in self._tails.values() if tail.owns(cut)), None)
+
+    def stored(self, cut: Cut) -> None:
+        """`cut` is in the store."""
+        if tail := self._tail_of(cut):
+            tail.outstanding -= 1
+            tail.stored = max(tail.stored, cut.batch.last + 1)
+
+    def rewind(self, cut: Cut) -> None:
+        """Another writer recorded other bounds: cut this file again from there."""
+        if tail := self._tail_of(cut):
+            tail.rewind(cut)
+
+    def failed(self, error: Exception) -> None:
+        """Ingestion stops: files wait for the next run."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every file was read to its end.
+
+        Raises:
+            CollectorError: what was wrong with one of them.
+        """
+        if self._follow or self._waiting or self._tails:
+            return False
+        if self._trouble:
+            raise self._trouble
+        return True
+
+    def commit(self, *, final: bool = False) -> None:
+        """Remember how far the files are stored."""
+        now = self._clock.monotonic()
+        if final or now - self._committed_at >= COMMIT_S:
+            self._committed_at = now
+            for tail in self._tails.values():
+                self._commit(tail)
+
+    def close(self) -> None:
+        """Release the files."""
+        for tail in self._tails.values():
+            tail.close()
+        self._tails.clear()
+        self._waiting.clear()

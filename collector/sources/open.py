@@ -1,0 +1,56 @@
+"""From a SOURCE of the command line to the source that reads it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from collector.clock import Clock
+from collector.decode.limits import Limits
+from collector.ingest.bounds import BoundsBook
+from collector.ingest.options import IngestOptions
+from collector.sources.files import FileSource
+from collector.sources.options import KafkaOptions
+from collector.sources.source import Source
+from collector.sources.stdin import StdinSource
+from collector.sources.urls import FileUrl, KafkaUrl, OtlpUrl, SourceUrl
+
+
+def open_source(
+    url: SourceUrl,
+    bounds: BoundsBook,
+    clock: Clock,
+    *,
+    options: IngestOptions,
+    kafka: KafkaOptions,
+    limits: Limits,
+    until_idle: bool,
+    notice: Callable[[str], None],
+) -> Source:
+    """Open what `url` names.
+
+    Raises:
+        BadSource, SourceUnavailable, SourceRefused: it cannot be read.
+    """
+    match url:
+        case KafkaUrl():
+            from collector.sources.kafka import KafkaSource
+
+            return KafkaSource(url, bounds.recorded, clock, options, kafka, until_idle=until_idle, notice=notice)
+        case FileUrl():
+            return FileSource(
+                url,
+                bounds,
+                clock,
+                batch_bytes=options.batch_bytes,
+                batch_age_s=options.batch_age_s,
+                until_idle=until_idle,
+            )
+        case OtlpUrl():
+            from collector.sources.push import PushSource
+
+            return PushSource(url, clock, options, limits, until_idle=until_idle)
+        case _:
+            return StdinSource(
+                url, sys.stdin.buffer, clock, batch_bytes=options.batch_bytes, batch_age_s=options.batch_age_s
+            )

@@ -1,0 +1,153 @@
+"""Messages of one topic-partition that wait to be cut into a batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from collector.contract import Batch
+from collector.sources.source import Bounds, Cut, Lease, Recorded
+
+RECORDED_AT_ONCE = 10_000
+
+
+class Chunk:
+    """Consecutive messages as they came: bodies joined in one buffer, their lengths, their offsets."""
+
+    __slots__ = ("buffer", "ends", "offsets")
+
+    def __init__(self, buffer: bytes, ends: np.ndarray, offsets: np.ndarray) -> None:
+        self.buffer = buffer
+        self.ends = ends
+        """int64, end of each body in `buffer`."""
+        self.offsets = offsets
+        """int64, position of each message."""
+
+    @classmethod
+    def of(cls, values: Sequence[bytes], offsets: Sequence[int]) -> Chunk:
+        """Join single messages."""
+        ends = np.cumsum(np.fromiter((len(value) for value in values), np.int64, len(values)))
+        return cls(b"".join(values), ends, np.asarray(offsets, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def split(self, count: int) -> tuple[Chunk, Chunk]:
+        """The first `count` messages, and the others."""
+        at = int(self.ends[count - 1]) if count else 0
+        return (
+            Chunk(self.buffer[:at], self.ends[:count], self.offsets[:count]),
+            Chunk(self.buffer[at:], self.ends[count:] - at, self.offsets[count:]),
+        )
+
+
+class Pending:
+    """Accumulates messages of one partition under one lease and cuts them, first along what earlier runs recorded."""
+
+    def __init__(self, cluster_id: str, topic: str, topic_id: str, partition: int, format: str) -> None:
+        self.lease = Lease()
+        self.topic_id = topic_id
+        self.size_bytes = 0
+        self.messages = 0
+        self.since = 0.0
+        """Monotonic time at which the oldest waiting message came."""
+        self.reached = 0
+        """Position up to which was read: the next to fetch."""
+        self._key = (cluster_id, topic, topic_id, partition)
+        self._format = format
+        self._chunks: deque[Chunk] = deque()
+        self._recorded: deque[Bounds] | None = None
+        self._recorded_more = False
+
+    def add(self, chunk: Chunk, now: float) -> None:
+        """Messages came."""
+        if not len(chunk):
+            return
+        if not self._chunks:
+            self.since = now
+        self._chunks.append(chunk)
+        self.size_bytes += len(chunk.buffer)
+        self.messages += len(chunk)
+        self.reached = max(self.reached, int(chunk.offsets[-1]) + 1)
+
+    def cut(self, recorded: Recorded, *, messages: int, size_bytes: int, everything: bool) -> Cut | None:
+        """The next batch: one recorded earlier once it is complete, else one that is full, or what there is.
+
+        Args:
+            recorded: where bounds of earlier runs are looked up.
+            messages, size_bytes: a batch with as many is full.
+            everything: cut what there is, full or not.
+        """
+        if not self._chunks:
+            return None
+        bounds = self._next_recorded(recorded)
+        if bounds is not None and bounds.first <= int(self._chunks[0].offsets[0]):
+            if self.reached <= bounds.last and not everything:
+                return None
+            self._pop_recorded()
+            return self._take(self._count_up_to(bounds.last), bounds)
+        if not everything and self.messages < messages and self.size_bytes < size_bytes:
+            return None
+        count = self._count_full(messages, size_bytes)
+        if bounds is not None:
+            count = min(count, self._count_up_to(bounds.first - 1))
+        return self._take(count, None)
+
+    def _next_recorded(self, recorded: Recorded) -> Bounds | None:
+        first = int(self._chunks[0].offsets[0])
+        if self._recorded is None or (not self._recorded and self._recorded_more):
+            _, _, topic_id, partition = self._key
+            found = recorded(topic_id, partition, first)
+            self._recorded, self._recorded_more = deque(found), len(found) >= RECORDED_AT_ONCE
+        while self._recorded and self._recorded[0].last < first:
+            self._recorded.popleft()
+        return self._recorded[0] if self._recorded else None
+
+    def _pop_recorded(self) -> None:
+        if self._recorded:
+            self._recorded.popleft()
+
+    def _count_up_to(self, last: int) -> int:
+        return sum(int(np.searchsorted(chunk.offsets, last, side="right")) for chunk in self._chunks)
+
+    def _count_full(self, messages: int, size_bytes: int) -> int:
+        count, size = 0, 0
+        for chunk in self._chunks:
+            if size + len(chunk.buffer) >= size_bytes:
+                count += int(np.searchsorted(chunk.ends, size_bytes - size, side="left")) + 1
+                break
+            count += len(chunk)
+            size += len(chunk.buffer)
+        return max(1, min(count, messages, self.messages))
+
+    def _take(self, count: int, bounds: Bounds | None) -> Cut | None:
+        taken: list[Chunk] = []
+        while count and self._chunks:
+            chunk = self._chunks.popleft()
+            if len(chunk) > count:
+                chunk, rest = chunk.split(count)
+                self._chunks.appendleft(rest)
+            count -= len(chunk)
+            self.size_bytes -= len(chunk.buffer)
+            self.messages -= len(chunk)
+            taken.append(chunk)
+        if not taken:
+            return None
+        batch = Batch(*self._key, _values(taken), pa.array(np.concatenate([chunk.offsets for chunk in taken])))
+        return Cut(batch, self._format, self.lease, bounds)
+
+
+def _values(chunks: Sequence[Chunk]) -> pa.LargeBinaryArray:
+    ends: list[np.ndarray] = [np.zeros(1, np.int64)]
+    size = 0
+    for chunk in chunks:
+        ends.append(chunk.ends + size)
+        size += len(chunk.buffer)
+    body = chunks[0].buffer if len(chunks) == 1 else b"".join(chunk.buffer for chunk in chunks)
+    bounds = np.concatenate(ends)
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(bounds) - 1, [None, pa.py_buffer(bounds), pa.py_buffer(body)]
+    )

@@ -1,0 +1,154 @@
+"""`eastwatch ingest`: sources into the store, with signals, settings and the derivation job wired up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from analyzers.dependencies.derive import derive
+from collector.clock import Clock, SystemClock
+from collector.errors import BadSource
+from collector.ingest.bounds import BoundsBook
+from collector.ingest.counters import Counts
+from collector.ingest.decoders import DecoderCache
+from collector.ingest.run import Ingest
+from collector.sources.open import open_source
+from collector.sources.source import Source
+from collector.sources.urls import KafkaUrl, OtlpUrl, SourceUrl, parse_source
+from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
+from eastwatch.cli.errors import tell
+from eastwatch.cli.progress import shown
+from eastwatch.settings import Settings
+from storage.engine import Engine
+
+
+def ingest(
+    ctx: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="kafka://HOST:PORT/TOPIC?format=F&group=G, file:PATH?format=F&follow=1, otlp://HOST:PORT, or -",
+        ),
+    ],
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="stop when what the sources hold now is stored")
+    ] = False,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Read access logs, traces and metrics into the store, each record exactly once."""
+    urls = [parse_source(text) for text in sources]
+    settings = settings_of(ctx, store, config)
+    started = time.monotonic()
+    engine = open_for_writing(settings)
+    try:
+        counts = run_ingest(engine, urls, settings, until_idle=until_idle)
+    finally:
+        engine.close()
+    report(counts, time.monotonic() - started, as_json=as_json)
+
+
+def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *, until_idle: bool) -> Counts:
+    """Ingest `urls` into a migrated store; SIGTERM and SIGINT end it in good order.
+
+    Raises:
+        CollectorError, StorageError: what the command line tells in one line.
+    """
+    decoders = DecoderCache(settings.decode)
+    for url in urls:
+        _check_format(url, decoders)
+    group = next((url.group for url in urls if isinstance(url, KafkaUrl)), "")
+    bounds = BoundsBook(engine, group=group)
+    clock = SystemClock()
+    with ExitStack() as stack:
+        opened: list[Source] = []
+        for url in urls:
+            source = open_source(
+                url,
+                bounds,
+                clock,
+                options=settings.ingest,
+                kafka=settings.kafka,
+                limits=settings.decode,
+                until_idle=until_idle,
+                notice=tell,
+            )
+            stack.callback(source.close)
+            opened.append(source)
+        loop = Ingest(
+            engine,
+            opened,
+            decoders,
+            options=settings.ingest,
+            bounds=bounds,
+            clock=clock,
+            patient=not until_idle,
+            after=lambda store, final: _derive(store, clock, final),
+            notice=tell,
+        )
+        with signals(loop.stop), shown(loop.counters):
+            loop.run()
+    return loop.counters.snapshot()
+
+
+def _check_format(url: SourceUrl, decoders: DecoderCache) -> None:
+    if isinstance(url, OtlpUrl):
+        return
+    try:
+        decoders(url.format)
+    except ValueError as error:
+        raise BadSource(f"source {url.label!r}: {error}") from None
+
+
+def _derive(engine: Engine, clock: Clock, final: bool) -> None:
+    now = clock.now()
+    derive(engine, now=now, until=None if final else now.replace(second=0, microsecond=0))
+
+
+@contextmanager
+def signals(stop: Callable[[], None]) -> Generator[None]:
+    """Call `stop` on the first SIGTERM or SIGINT; a second one ends the process at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def report(counts: Counts, seconds: float, *, as_json: bool) -> None:
+    """Say what became of the records."""
+    if as_json:
+        document = {
+            "messages": counts.messages,
+            "bytes": counts.bytes,
+            "batches": counts.batches,
+            "accepted": counts.accepted,
+            "stored": counts.stored,
+            "dead_lettered": counts.dead_lettered,
+            "refused": counts.refused,
+            "rows": dict(counts.rows),
+            "seconds": round(seconds, 3),
+        }
+        sys.stdout.write(json.dumps(document) + "\n")
+        return
+    rows = ", ".join(f"{number:,} {table}" for table, number in sorted(counts.rows.items())) or "nothing"
+    sys.stdout.write(f"stored {rows}; {counts.dead_lettered:,} dead letters; {seconds:.1f} s\n")
+    if counts.dead_lettered:
+        sys.stdout.write("`eastwatch deadletters list` shows what could not be read, and why\n")

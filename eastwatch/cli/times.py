@@ -1,0 +1,33 @@
+"""Times on the command line: RFC 3339, or relative to now (`-2h`)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_RELATIVE = re.compile(r"-(\d{1,9})([smhdw])")
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """Read a time; one without an offset is UTC.
+
+    Raises:
+        typer.BadParameter: neither RFC 3339 nor relative.
+    """
+    if text == "now":
+        return now
+    try:
+        if match := _RELATIVE.fullmatch(text):
+            return now - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+        at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no time, expected RFC 3339 (2026-01-31T12:00:00Z) or -2h") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def rfc3339(at: datetime) -> str:
+    """A time as the JSON documents print it."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
