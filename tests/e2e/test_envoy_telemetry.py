@@ -95,6 +95,16 @@ def test_the_retried_call_is_one_line_for_its_caller(shop: Telemetry) -> None:
     assert attempts == {1: 10, 2: 10}
 
 
+def test_grpc_fails_inside_a_good_http_answer(shop: Telemetry) -> None:
+    for service in ("shop/frontend", "shop/currency"):
+        answers = Counter(
+            (line["protocol"], line["response_code"], line["grpc_status"])
+            for line in map(json.loads, shop.lines[service])
+            if line["path"] == "/shop.Currency/Convert"
+        )
+        assert answers == {("HTTP/2", 200, "OK"): 36, ("HTTP/2", 200, "Internal"): 4}
+
+
 def test_spans_paired_one_by_one_give_the_truth(shop: Telemetry) -> None:
     services = {f"{s.name}.{s.namespace}": s.id for s in SHOP.services.values()}
     spans: dict[bytes, tuple[str, Span]] = {}
