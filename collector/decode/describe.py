@@ -1,0 +1,41 @@
+"""Words for dead letters: what an unrecognised record looks like, and what was expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence, Set
+
+_LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\[?\{"), "JSON"),
+    (re.compile(rb"\["), "a text line that begins with '[' as Envoy's do, but its fields do not follow"),
+    (re.compile(rb".{0,60}(?:\baccess\b.{0,80}\bsrc\.addr=)", re.S), "a ztunnel access log line"),
+    (re.compile(rb"\S+ \S+ - \[\d{4}-"), "a Linkerd apache access log line"),
+    (re.compile(rb"\S+ - \S+ \[\d{1,2}/\w{3}/\d{4}:"), "a web server's common log line"),
+    (
+        re.compile(rb"(?:\d{4}-\d\d-\d\dT\S+\s+)?(?:trace|debug|info|warn(?:ing)?|error|critical)\b", re.I),
+        "a proxy's own log",
+    ),
+    (re.compile(rb"<"), "XML or HTML"),
+)
+
+
+def expectation(accepted: Set[str]) -> str:
+    """What a reader of these formats takes."""
+    return "expected " + (" or ".join(sorted(accepted)))
+
+
+def describe_line(line: bytes, accepted: Set[str]) -> str:
+    """Why a line that is no JSON object was not read."""
+    head = line[:200]
+    if sum(byte < 9 or 13 < byte < 32 or byte == 127 for byte in head) * 10 > len(head):
+        looks = "binary data"
+    else:
+        looks = next((words for pattern, words in _LOOKS if pattern.match(head)), "text")
+    return f"not recognised: looks like {looks}, begins with {head[:40]!r}; {expectation(accepted)}"
+
+
+def describe_keys(form: str, keys: Sequence[str], accepted: Set[str]) -> str:
+    """Why a JSON object was not read."""
+    shown = ", ".join(repr(key[:40]) for key in keys[:8]) + (", ..." if len(keys) > 8 else "")
+    looks = f"looks like {form}" if form else f"a JSON object with keys {shown}"
+    return f"not recognised: {looks}; {expectation(accepted)}"

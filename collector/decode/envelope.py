@@ -1,0 +1,229 @@
+"""From message bodies to lines: several in one message, and what log shippers wrap around each.
+
+    bodies ──► split_lines ──► strip_prefixes ──► (envelopes: `opened`) ──► lines ──► line decoders
+
+Known wrappings: the container runtime's prefix (`TIME stdout F `), `kubectl logs --timestamps` and `--prefix`,
+Docker's json-file (`log`, `stream`, `time`), Fluent Bit and Fluentd (`log` or `message` beside `kubernetes`), Filebeat
+and Vector (`message` beside `kubernetes`). What they say of the pod becomes the metadata columns.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from collector.decode.json_shapes import Shape
+from collector.decode.operators import METADATA
+from collector.decode.spans import Positions, bounds, gather
+from collector.decode.values import present
+
+_BLANKS = b" \t\r\n\x0b\x0c\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a batch of messages.
+
+    `text` is `pa.binary()` without blanks at either end, `message` and `record` (int32) say where each came from.
+    `metadata` holds any of the columns of `operators.METADATA`; what is missing is unknown.
+    """
+
+    text: pa.BinaryArray
+    message: pa.Int32Array
+    record: pa.Int32Array
+    metadata: Mapping[str, pa.Array] = field(default_factory=dict[str, pa.Array])
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def take(self, rows: Positions) -> Lines:
+        """These rows only; the same object when they are all."""
+        if len(rows) == len(self.text):
+            return self
+        chosen = pa.array(rows)
+        return Lines(
+            self.text.take(chosen),
+            self.message.take(chosen),
+            self.record.take(chosen),
+            {name: column.take(chosen) for name, column in self.metadata.items()},
+        )
+
+
+def split_lines(values: pa.LargeBinaryArray) -> Lines:
+    """The lines in message bodies (together below 2 GiB), separated by LF or CRLF. Blank lines and bodies give none."""
+    content, starts, ends = bounds(values)
+    first, last = (int(starts[0]), int(ends[-1])) if len(starts) else (0, 0)
+    breaks = np.flatnonzero(content[first:last] == 10) + first
+    message = np.arange(len(starts), dtype=np.int32)
+    record = np.zeros(len(starts), np.int32)
+    if len(breaks):
+        # Every body begins a line and so does what follows a break; both ends are found likewise, in step.
+        body_ends = ends
+        starts = np.sort(np.concatenate((starts, breaks + 1)), kind="stable")
+        ends = np.sort(np.concatenate((ends, breaks)), kind="stable")
+        # A break that ends a body leaves an empty line before the next body begins; it belongs to the earlier one.
+        message = np.searchsorted(body_ends, ends, side="left").astype(np.int32)
+        begins = np.searchsorted(message, message, side="left")
+        record = (np.arange(len(starts)) - begins).astype(np.int32)
+    starts, ends = _trimmed(content, starts, ends)
+    filled = starts < ends
+    if not filled.all():
+        starts, ends, message, record = starts[filled], ends[filled], message[filled], record[filled]
+    return Lines(gather(content, starts, ends), pa.array(message, pa.int32()), pa.array(record, pa.int32()))
+
+
+def _trimmed(content: np.ndarray[Any, Any], starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
+    """Bounds without blanks at either end."""
+    blank = np.zeros(256, np.bool_)
+    blank[list(_BLANKS)] = True
+    if not len(content):
+        return starts, ends
+    last = len(content) - 1
+    for _ in range(4):  # almost always one round: a CR at the end
+        tail = (starts < ends) & blank[content[np.clip(ends - 1, 0, last)]]
+        head = (starts < ends) & blank[content[np.minimum(starts, last)]]
+        if not tail.any() and not head.any():
+            return starts, ends
+        ends = ends - tail
+        starts = starts + (head & (starts < ends))
+    starts, ends = starts.copy(), ends.copy()
+    for row in np.flatnonzero(starts < ends).tolist():
+        begin, end = int(starts[row]), int(ends[row])
+        if blank[content[begin]] or blank[content[end - 1]]:
+            line = content[begin:end].tobytes()
+            kept = line.strip(_BLANKS)
+            starts[row] = begin + (len(line) - len(line.lstrip(_BLANKS)))
+            ends[row] = starts[row] + len(kept)
+    return starts, ends
+
+
+_PREFIX = re.compile(
+    rb"(?:\[pod/(?P<pod>[^/\]\s]{1,253})/(?P<container>[^\]\s]{1,63})\] )?"
+    rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)[ \t]+)?"
+    rb"(?:(?:stdout|stderr) [FP](?::\S*)? )?"
+    rb"(?:ACCESS (?=\[))?"
+)
+
+
+def strip_prefixes(lines: Lines) -> Lines:
+    """Lines without the prefixes of container runtimes, `kubectl logs` and Emissary; others are not touched."""
+    content, starts, ends = bounds(lines.text)
+    if not len(starts) or not len(content):
+        return lines
+    first = content[starts]
+    second = content[np.minimum(starts + 1, len(content) - 1)]
+    plain = (first == ord("{")) | ((first == ord("[")) & (second != ord("p")))
+    suspects = np.flatnonzero(~plain & (starts < ends))
+    if not len(suspects):
+        return lines
+    starts = starts.copy()
+    pods: list[str | None] = [None] * len(lines)
+    containers: list[str | None] = [None] * len(lines)
+    for row in suspects.tolist():
+        found = _PREFIX.match(content[starts[row] : min(int(ends[row]), int(starts[row]) + 512)].tobytes())
+        if found is None or not found[0] or starts[row] + found.end() >= ends[row]:
+            continue
+        starts[row] += found.end()
+        if found["pod"]:
+            pods[row] = found["pod"].decode("utf-8", "backslashreplace")
+            containers[row] = found["container"].decode("utf-8", "backslashreplace")
+    metadata = dict(lines.metadata)
+    if any(pods):
+        metadata.setdefault("pod_name", pa.array(pods, pa.string()))
+        metadata.setdefault("container", pa.array(containers, pa.string()))
+    return Lines(gather(content, starts, ends), lines.message, lines.record, metadata)
+
+
+ENVELOPE_KEYS: Set[str] = frozenset({"log", "message", "kubernetes", "cluster", "cluster_name", "k8s_cluster"})
+"""Keys of an envelope that are read; the others (`stream`, `time`, `@timestamp`, tags) are the shipper's own."""
+
+_SHIPPER = frozenset({"kubernetes", "@timestamp", "stream", "docker", "file", "source_type"})
+
+
+def is_envelope(keys: Set[str]) -> bool:
+    """Whether an object with these keys wraps a line."""
+    return "log" in keys or ("message" in keys and not keys.isdisjoint(_SHIPPER))
+
+
+def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
+    """The lines inside envelopes, with what these say of the pod.
+
+    Returns:
+        the inner lines, and rows of `lines` whose envelope holds none, with the reason.
+    """
+    columns = shape.columns
+    inner = columns["log"] if "log" in columns else columns.get("message")
+    texts = pa.nulls(len(shape.rows), pa.string()) if inner is None else inner.text
+    empty = np.flatnonzero(~present(texts))
+    refused = [
+        (int(shape.rows[row]), "an envelope without a line: expected text in `log` or `message`") for row in empty
+    ]
+    outer = lines.take(shape.rows)
+    metadata = {**outer.metadata, **metadata_of(shape)}
+    content, starts, ends = bounds(texts)
+    starts, ends = _trimmed(content, starts, ends)
+    opened_lines = Lines(gather(content, starts, ends), outer.message, outer.record, metadata)
+    return (opened_lines if not len(empty) else opened_lines.take(np.flatnonzero(present(texts)))), refused
+
+
+def metadata_of(shape: Shape) -> dict[str, pa.Array]:
+    """Metadata columns from a shape's `kubernetes` object and cluster keys."""
+    found: dict[str, pa.Array] = {}
+    for name in ("cluster", "cluster_name", "k8s_cluster"):
+        if name in shape.columns:
+            found["cluster"] = shape.columns[name].text
+            break
+    column = shape.columns.get("kubernetes")
+    if column is not None:
+        # Few pods write many lines: each distinct object is read once.
+        distinct = column.text.dictionary_encode()
+        pods = [_pod(text) for text in distinct.dictionary.to_pylist()]
+        for name in METADATA.names:
+            values = [pod.get(name) for pod in pods]
+            if any(value is not None for value in values):
+                found[name] = pa.array(values, METADATA.field(name).type).take(distinct.indices)
+    return found
+
+
+_POD_PATHS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    # Fluent Bit and Fluentd; Vector; Elastic's Filebeat.
+    "pod_namespace": (("namespace_name",), ("pod_namespace",), ("namespace",), ("namespace", "name")),
+    "pod_name": (("pod_name",), ("pod", "name")),
+    "pod_ip": (("pod_ip",), ("pod", "ip")),
+    "node": (("host",), ("pod_node_name",), ("node", "name")),
+    "container": (("container_name",), ("container", "name")),
+    "cluster": (("cluster_name",), ("cluster",)),
+}
+
+
+def _pod(text: str) -> dict[str, Any]:
+    try:
+        record: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    pod: dict[str, Any] = {}
+    for name, paths in _POD_PATHS.items():
+        for path in paths:
+            value: Any = record
+            for key in path:
+                value = cast(Any, value).get(key) if isinstance(value, dict) else None
+            if isinstance(value, str) and value:
+                pod[name] = _storable(value)
+                break
+    if isinstance(record, dict):
+        labels: Any = record.get("labels", record.get("pod_labels"))
+        if isinstance(labels, dict):
+            pod["pod_labels"] = [
+                (_storable(key), _storable(value)) for key, value in labels.items() if isinstance(value, str)
+            ]
+    return pod
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,155 @@
+"""Envoy's JSON access log → operators: Istio's 24 keys, Consul's and OSM's, and any `json_format` with common names.
+
+An operator is found under the keys of `KEYS`, each in the spellings of `spellings`. Any other key goes into
+`attributes` with its text (objects and arrays as JSON), unless it is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.decode.envelope import Lines, metadata_of
+from collector.decode.envoy_lines import build
+from collector.decode.json_shapes import Shape
+from collector.decode.operators import CARRIED_BIT, OPERATOR_NAMES
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "start_time": ("start_time", "timestamp", "@timestamp", "time", "ts"),
+    "method": ("method", ":method", "request_method", "http_method"),
+    "path": ("path", ":path", "x_envoy_original_path", "x_envoy_origin_path", "request_path", "uri", "uri_path"),
+    "protocol": ("protocol", "request_protocol"),
+    "response_code": ("response_code", "status", "status_code", "response_status", "http_status"),
+    "response_flags": ("response_flags", "response_flag"),
+    "response_code_details": ("response_code_details", "response_details"),
+    "connection_termination_details": ("connection_termination_details", "termination_details"),
+    "upstream_transport_failure_reason": ("upstream_transport_failure_reason", "upstream_failure_reason"),
+    "bytes_received": ("bytes_received",),
+    "bytes_sent": ("bytes_sent",),
+    "duration_ms": ("duration", "duration_ms", "response_duration_total"),
+    "upstream_service_time_ms": ("upstream_service_time", "x_envoy_upstream_service_time"),
+    "x_forwarded_for": ("x_forwarded_for", "forwarded_for", "xff"),
+    "user_agent": ("user_agent",),
+    "request_id": ("request_id", "x_request_id"),
+    "authority": ("authority", ":authority", "host", "request_authority"),
+    "upstream_host": ("upstream_host", "upstream_remote_address", "upstream_address"),
+    "upstream_cluster": ("upstream_cluster", "upstream_cluster_raw", "cluster_name_raw"),
+    "upstream_local_address": ("upstream_local_address",),
+    "downstream_local_address": ("downstream_local_address",),
+    "downstream_remote_address": ("downstream_remote_address",),
+    "downstream_direct_remote_address": ("downstream_direct_remote_address", "direct_remote_address"),
+    "requested_server_name": ("requested_server_name", "sni"),
+    "route_name": ("route_name",),
+    "downstream_peer_uri_san": ("downstream_peer_uri_san", "downstream_peer_san", "peer_uri_san", "peer_san"),
+    "downstream_local_uri_san": ("downstream_local_uri_san", "downstream_local_san", "local_uri_san", "local_san"),
+    "upstream_peer_uri_san": ("upstream_peer_uri_san", "upstream_peer_san"),
+    "upstream_local_uri_san": ("upstream_local_uri_san", "upstream_local_san"),
+    "downstream_tls_version": ("downstream_tls_version", "tls_version"),
+    "upstream_tls_version": ("upstream_tls_version",),
+    "grpc_status": ("grpc_status", "grpc_status_number", "grpc_status_code"),
+    "content_type": ("content_type", "request_content_type"),
+    "attempt_count": ("attempt_count", "upstream_request_attempt_count", "x_envoy_attempt_count"),
+    "access_log_type": ("access_log_type",),
+    "trace_id": ("trace_id", "x_b3_traceid"),
+    "span_id": ("span_id", "x_b3_spanid"),
+    "traceparent": ("traceparent",),
+    "connection_id": ("connection_id",),
+    "stream_id": ("stream_id",),
+}
+"""Keys of each operator in order of preference: of several in one line, the first that is not absent is taken."""
+
+
+def spellings(key: str) -> tuple[str, ...]:
+    """How a key may be written: snake, kebab, camel and Pascal case, capitals (as in `%UPPER_CASE%`)."""
+    words = key.split("_")
+    camel = words[0] + "".join(word.capitalize() for word in words[1:])
+    pascal = "".join(word.capitalize() for word in words)
+    return tuple(dict.fromkeys((key, key.replace("_", "-"), camel, pascal, key.upper())))
+
+
+_OPERATOR_OF: Mapping[str, tuple[str, int]] = {
+    spelling: (operator, preference)
+    for operator, keys in KEYS.items()
+    for preference, key in enumerate(keys)
+    for spelling in spellings(key)
+}
+
+KNOWN: Set[str] = frozenset(_OPERATOR_OF) | {"kubernetes"}
+"""Keys that are read as something else than an attribute. `kubernetes` is what Fluent Bit merges into parsed lines."""
+
+_PROXYS_OWN = frozenset(
+    spelling
+    for operator in (
+        "response_code",
+        "response_flags",
+        "response_code_details",
+        "bytes_sent",
+        "duration_ms",
+        "upstream_cluster",
+        "upstream_host",
+        "downstream_remote_address",
+        "downstream_peer_uri_san",
+        "upstream_service_time_ms",
+    )
+    for key in KEYS[operator]
+    for spelling in spellings(key)
+)
+_TIMES = frozenset(spelling for key in KEYS["start_time"] for spelling in spellings(key))
+
+
+_HOST = frozenset(spellings("host"))
+
+
+def recognises(keys: Set[str]) -> bool:
+    """Whether an object with these keys is a proxy's line: it has a time and something that a proxy writes."""
+    return not keys.isdisjoint(_TIMES) and not keys.isdisjoint(_PROXYS_OWN)
+
+
+def operators(lines: Lines, shape: Shape) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
+    """Operator rows of the lines of one shape, and rows of `lines` to refuse with the reason."""
+    rows = len(shape.rows)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for key in shape.columns:
+        if key in _OPERATOR_OF:
+            operator, preference = _OPERATOR_OF[key]
+            found.setdefault(operator, []).append((preference, key))
+    text: dict[str, pa.StringArray] = {}
+    bits = np.zeros(rows, np.uint64)
+    for operator in OPERATOR_NAMES:
+        if operator not in found:
+            continue
+        bit = np.uint64(1 << CARRIED_BIT[operator])
+        choices = sorted(found[operator])
+        if operator == "authority" and len(choices) > 1:
+            # Log shippers add a `host` of their own: it counts only where no other key names the authority.
+            choices = [choice for choice in choices if choice[1] not in _HOST] or choices
+        sources = [shape.columns[key] for _, key in choices]
+        for source in sources:
+            bits |= bit if source.present is None else np.where(source.present, bit, np.uint64(0))
+        text[operator] = sources[0].text if len(sources) == 1 else _first_present([s.text for s in sources])
+    if "start_time" not in text:
+        text["start_time"] = pa.nulls(rows, pa.string())
+    own = lines.take(shape.rows)
+    constants: dict[str, pa.Array] = {
+        "carried": pa.array(bits),
+        "attributes": shape.extra,
+        "raw": own.text,
+        **own.metadata,
+        **metadata_of(shape),
+        "_message": own.message,
+        "_record": own.record,
+    }
+    batch, refused = build(text, constants, rows)
+    return batch, [(int(shape.rows[row]), reason) for row, reason in refused.items()]
+
+
+def _first_present(texts: list[pa.StringArray]) -> pa.StringArray:
+    """The first text that is neither null nor one of the ways to say absent; the last one where all are absent."""
+    result = texts[-1]
+    for text in reversed(texts[:-1]):
+        absent = pc.is_in(text, value_set=pa.array(["", "-", None], pa.string()))
+        result = pc.if_else(absent, result, text)
+    return result

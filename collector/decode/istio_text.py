@@ -1,0 +1,73 @@
+"""Istio's default text access log → operators.
+
+Three layouts are in use: since 1.9 with response and termination details, before without, and until 1.5 with Mixer's
+status besides. The layout says which operators a line carries.
+"""
+
+from __future__ import annotations
+
+from collector.decode.text_layout import Layout
+
+_TAIL = (
+    "bytes_received",
+    "bytes_sent",
+    "duration_ms",
+    "upstream_service_time_ms",
+    '"x_forwarded_for"',
+    '"user_agent"',
+    '"request_id"',
+    '"authority"',
+    '"upstream_host"',
+    "upstream_cluster",
+    "upstream_local_address",
+    "downstream_local_address",
+    "downstream_remote_address",
+    "requested_server_name",
+)
+
+LAYOUTS = (
+    Layout(
+        (
+            '"request"',
+            "response_code",
+            "response_flags",
+            "response_code_details",
+            "connection_termination_details",
+            '"upstream_transport_failure_reason"',
+            *_TAIL,
+            "route_name",
+        )
+    ),
+    Layout(
+        (
+            '"request"',
+            "response_code",
+            "response_flags",
+            '"upstream_transport_failure_reason"',
+            *_TAIL,
+            "route_name",
+        )
+    ),
+    Layout(
+        (
+            '"request"',
+            "response_code",
+            "response_flags",
+            '"mixer_status"',
+            '"upstream_transport_failure_reason"',
+            *_TAIL,
+            "route_name",
+        )
+    ),
+    Layout(
+        (
+            '"request"',
+            "response_code",
+            "response_flags",
+            '"mixer_status"',
+            '"upstream_transport_failure_reason"',
+            *_TAIL,
+        )
+    ),
+)
+"""Newest first: a line is read by the first layout that it has."""

@@ -1,0 +1,366 @@
+"""JSON lines → columns, grouped by shape: the way of every JSON line format.
+
+Lines that share a template (`json_template`) are cut without a Python object per line. What no template expresses
+(`\\u` escapes, invalid UTF-8, repeated keys, rare shapes) is parsed one by one, and gives the same columns.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from collector.decode.json_template import Kind, Mask, Match, QuotedLines, Template
+from collector.decode.limits import Limits
+from collector.decode.operators import TEXT_MAP, empty_maps
+from collector.decode.spans import Positions, bounds, not_utf8
+
+_MOST_TEMPLATES = 64
+# Lines cut at a time: their text (2 MB at 1 kB a line) stays in the processor's cache between the passes over it.
+_BLOCK = 2048
+_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class JsonColumn:
+    """The values of one key as text: strings unescaped, numbers and bools as written, objects and arrays as JSON.
+
+    `text` is null where the value is JSON's null or the line does not have the key; `present` says which lines have it
+    (None = all). `quoted` says which values were strings (None = all).
+    """
+
+    text: pa.StringArray
+    present: Mask | None = None
+    quoted: Mask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Some lines of a batch as columns. `rows` are their indices, ascending; `columns` only holds known keys."""
+
+    form: str
+    """What the classifier said of the keys."""
+    rows: Positions
+    columns: Mapping[str, JsonColumn]
+    extra: pa.MapArray
+    """Every other key whose value is not null, with its text."""
+    keys: tuple[str, ...]
+    """Keys of the first line."""
+
+
+Classifier = Callable[[Set[str]], str]
+"""From the keys of an object to the name of its form; `""` = none that is known."""
+
+
+Refused = list[tuple[int, str]]
+"""(row, why) of lines that are no acceptable JSON object."""
+
+
+def shapes(
+    text: pa.BinaryArray, classify: Classifier, known: Mapping[str, Set[str]], limits: Limits
+) -> tuple[list[Shape], Refused]:
+    """Cut JSON lines into columns.
+
+    Args:
+        text: one JSON object per element, without blanks around it.
+        classify: names the form of an object by its keys.
+        known: per form, the keys that the caller wants as columns.
+        limits: what is refused.
+
+    Returns:
+        groups of lines, which together with the refused rows are all rows.
+    """
+    groups: list[Shape] = []
+    refused: Refused = []
+    for first in range(0, len(text), _BLOCK):
+        _block(text.slice(first, _BLOCK), first, classify, known, limits, groups, refused)
+    return groups, refused
+
+
+def _block(
+    text: pa.BinaryArray,
+    offset: int,
+    classify: Classifier,
+    known: Mapping[str, Set[str]],
+    limits: Limits,
+    groups: list[Shape],
+    refused: Refused,
+) -> None:
+    content, starts, ends = bounds(text)
+    # Only this block's part of the shared buffer.
+    content = content[int(starts[0]) : int(ends[-1])]
+    starts, ends = starts - starts[0], ends - starts[0]
+    lines = QuotedLines(content, starts, ends)
+    length = ends - starts
+    open_rows = (length >= 2) & (length <= limits.record_bytes) & lines.simple & ~not_utf8(text)
+    remaining = np.flatnonzero(open_rows)
+    odd: list[Positions] = [np.flatnonzero(~open_rows)]
+    for _ in range(_MOST_TEMPLATES):
+        if not len(remaining):
+            break
+        model = int(remaining[0])
+        line = content[starts[model] : ends[model]].tobytes()
+        begin = int(lines.first_quote[model])
+        places = lines.quotes[begin : begin + int(lines.quote_count[model])] - starts[model]
+        template = Template.of(line, places)
+        if template is None or len(template.keys) > limits.keys:
+            odd.append(remaining[:1])
+            remaining = remaining[1:]
+            continue
+        found = template.match(lines, remaining[lines.quote_count[remaining] == template.quotes])
+        left = np.ones(len(starts), np.bool_)
+        left[found.rows] = False
+        left[model] = False
+        remaining = remaining[left[remaining]]
+        if not len(found.rows) or found.rows[0] != model:
+            odd.append(np.array([model]))  # it does not match the line it is made from: never expected, and harmless
+        if _long_values(found, limits):
+            odd.append(found.rows)
+        elif len(found.rows):
+            groups.append(_shape(template, lines, found, offset, classify, known))
+    odd.append(remaining)
+    rows = np.sort(np.concatenate(odd))
+    if len(rows):
+        slow, bad = one_by_one(text.take(pa.array(rows)), rows + offset, classify, known, limits)
+        groups.extend(slow)
+        refused.extend(bad)
+
+
+def _long_values(found: Match, limits: Limits) -> bool:
+    """Whether any value is beyond the limit (the slow path then says which line and key)."""
+    return any(int((ends - starts).max(initial=0)) > limits.value_bytes for starts, ends in found.value_at)
+
+
+def _shape(
+    template: Template,
+    lines: QuotedLines,
+    found: Match,
+    offset: int,
+    classify: Classifier,
+    known: Mapping[str, Set[str]],
+) -> Shape:
+    columns: dict[str, JsonColumn] = {}
+    extra: list[tuple[str, pa.StringArray]] = []
+    rows = len(found.rows)
+    names = tuple(key.name for key in template.keys)
+    form = classify(frozenset(names))
+    wanted = known.get(form, frozenset[str]())
+    for key in template.keys:
+        if key.name in wanted:
+            text = template.column(lines, found, key)
+            quoted = None if key.kind in ("string", "null") else np.zeros(rows, np.bool_)
+            columns[key.name] = JsonColumn(pa.nulls(rows, pa.string()) if text is None else text, quoted=quoted)
+        elif key.kind != "null" and form:
+            text = template.column(lines, found, key)
+            if text is not None:
+                extra.append((key.name, text))
+    return Shape(form, found.rows + offset, columns, maps_of(extra, rows), names)
+
+
+def maps_of(columns: list[tuple[str, pa.StringArray]], rows: int) -> pa.MapArray:
+    """One map per row from columns by key; nulls are left out."""
+    if not columns:
+        return empty_maps(rows)
+    width = len(columns)
+    # Row by row: element (row, key) of the columns laid end to end.
+    order = (np.arange(rows)[:, None] + np.arange(width)[None, :] * rows).ravel()
+    values = pa.concat_arrays([text for _, text in columns]).take(pa.array(order))
+    names = pa.array([name for name, _ in columns], pa.string()).take(pa.array(np.tile(np.arange(width), rows)))
+    offsets = np.arange(0, rows * width + 1, width, dtype=np.int32)
+    if values.null_count:
+        valid = values.is_valid()
+        counts = np.concatenate(([0], np.cumsum(valid.to_numpy(zero_copy_only=False))))
+        offsets = counts[offsets].astype(np.int32)
+        values, names = values.filter(valid), names.filter(valid)
+    return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), names, values)
+
+
+# --- one by one ---------------------------------------------------------------------------------------------------
+
+
+def _visible_in_json(error: UnicodeError) -> tuple[str, int]:
+    """Bytes that are no UTF-8 become backslash escapes, themselves escaped, so that the JSON stays valid."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"\\\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("eastwatch.json", _visible_in_json)
+
+
+@dataclass(slots=True)
+class _Form:
+    """Records of one form as they are read."""
+
+    cells: dict[str, dict[int, tuple[str | None, bool]]]
+    rows: list[int]
+    extras: list[list[tuple[str, str]]]
+    keys: tuple[str, ...]
+
+
+def one_by_one(
+    text: pa.BinaryArray, rows: Positions, classify: Classifier, known: Mapping[str, Set[str]], limits: Limits
+) -> tuple[list[Shape], Refused]:
+    """The slow way, for any lines: one object at a time. It is also the reference that the fast way is tested with.
+
+    `rows` are the indices to give to the elements of `text`.
+    """
+    refused: Refused = []
+    forms: dict[str, _Form] = {}
+    for row, line in zip(rows.tolist(), text, strict=True):
+        try:
+            record = read_object(line.as_py(), limits)
+        except ValueError as error:
+            refused.append((row, str(error)))
+            continue
+        name = classify(record.keys())
+        form = forms.get(name)
+        if form is None:
+            cells: dict[str, dict[int, tuple[str | None, bool]]] = {key: {} for key in known.get(name, ())}
+            form = forms[name] = _Form(cells, [], [], tuple(record))
+        extra: list[tuple[str, str]] = []
+        for key, (value, kind) in record.items():
+            column = form.cells.get(key)
+            if column is not None:
+                column[len(form.rows)] = (value, kind in ("string", "null"))
+            elif value is not None and name:
+                extra.append((key, value))
+        form.rows.append(row)
+        form.extras.append(extra)
+    return [
+        Shape(
+            name,
+            np.array(form.rows, np.int64),
+            {key: _sparse(cell, len(form.rows)) for key, cell in form.cells.items() if cell},
+            pa.array(form.extras, TEXT_MAP),
+            form.keys,
+        )
+        for name, form in forms.items()
+    ], refused
+
+
+def _sparse(cells: Mapping[int, tuple[str | None, bool]], rows: int) -> JsonColumn:
+    texts: list[str | None] = [None] * rows
+    present, quoted = np.zeros(rows, np.bool_), np.ones(rows, np.bool_)
+    for row, (text, is_text) in cells.items():
+        texts[row], present[row], quoted[row] = text, True, is_text
+    return JsonColumn(
+        pa.array(texts, pa.string()),
+        None if present.all() else present,
+        None if quoted.all() else quoted,
+    )
+
+
+def read_object(line: bytes, limits: Limits) -> dict[str, tuple[str | None, Kind]]:
+    """One JSON object: each key with its value's text and kind.
+
+    Raises:
+        ValueError: one line that says what is wrong and what was expected.
+    """
+    if len(line) > limits.record_bytes:
+        raise ValueError(f"record of {len(line)} bytes, the limit is {limits.record_bytes}")
+    if not line.startswith(b"{"):
+        raise ValueError(f"not a JSON object: it begins with {line[:20]!r}, expected '{{'")
+    valid = line.decode("utf-8", "eastwatch.json")
+    if _depth(valid) > limits.depth:
+        raise ValueError(f"JSON nested deeper than {limits.depth} levels")
+    try:
+        fields = _RAW_OBJECT.decode(valid)
+        record = {name: _value(bytes(raw)) for name, raw in fields.items()}
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        record = _lenient(valid)
+    if len(record) > limits.keys:
+        raise ValueError(f"JSON object with {len(record)} keys, the limit is {limits.keys}")
+    for name, (value, _) in record.items():
+        if value is not None and len(value) > limits.value_bytes // 4 and len(value.encode()) > limits.value_bytes:
+            raise ValueError(f"key {name[:80]!r} holds {len(value.encode())} bytes, the limit is {limits.value_bytes}")
+    return record
+
+
+def _value(raw: bytes) -> tuple[str | None, Kind]:
+    first = raw[:1]
+    if first == b'"':
+        return msgspec.json.decode(raw, type=str), "string"
+    if first in (b"{", b"["):
+        return raw.decode(), "nested"
+    if first == b"n":
+        return None, "null"
+    return raw.decode(), "bool" if first in (b"t", b"f") else "number"
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _lenient(line: str) -> dict[str, tuple[str | None, Kind]]:
+    """For lines that strict JSON refuses but whose content is clear: raw control characters, lone surrogates."""
+    try:
+        fields: Any = json.loads(
+            line, strict=False, parse_constant=_no_constant, parse_int=_Number, parse_float=_Number
+        )
+    except RecursionError:
+        raise ValueError("JSON nested too deep") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON: {_one_line(str(error))}") from None
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")
+    record: dict[str, tuple[str | None, Kind]] = {}
+    for name, value in fields.items():
+        record[_encodable(name)] = _lenient_value(value)
+    return record
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+def _lenient_value(value: Any) -> tuple[str | None, Kind]:
+    if value is None:
+        return None, "null"
+    if isinstance(value, bool):
+        return ("true" if value else "false"), "bool"
+    if isinstance(value, _Number):
+        return str(value), "number"
+    if isinstance(value, str):
+        return _encodable(value), "string"
+    return json.dumps(value, separators=(",", ":")), "nested"
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates cannot be stored as UTF-8: they become backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def _depth(text: str) -> int:
+    """Levels of nesting. Brackets inside strings may add to it only where strings hold more than the limit of them."""
+    if text.count("{") + text.count("[") <= 8:
+        return 1
+    depth = deepest = 0
+    in_string = escaped = False
+    for char in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                in_string = False
+        elif char == '"':
+            in_string = True
+        elif char in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "}]":
+            depth -= 1
+    return deepest

@@ -1,0 +1,213 @@
+"""Envoy's text access logs: a layout of quoted fields and words, cut by the places of quotes and spaces.
+
+The text formats escape nothing, so a header may hold quotes and spaces. Two ways lead to columns:
+
+1. A line with exactly the layout's own quotes is unambiguous: its fields lie between known quotes and spaces.
+2. Other lines go through an expression (RE2: linear time) that is anchored where callers cannot write: the request line
+   ends at the first protocol and status, the addresses are the last words of the line. So what a caller puts into a
+   header can garble headers, never the status, the sizes, the upstream or the addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collector.decode.spans import Bytes, Positions, as_text, bounds, gather, not_utf8
+
+_REQUEST = ("method", "path", "protocol")
+_WORD_PATTERN: Mapping[str, str] = {
+    "response_code": r"[0-9]{1,4}",
+    "response_flags": r"[A-Za-z0-9_,-]+",
+    "connection_termination_details": r".+?",
+    "bytes_received": r"-|-?[0-9]+",
+    "bytes_sent": r"-|-?[0-9]+",
+    "duration_ms": r"-|-?[0-9]+(?:\.[0-9]+)?",
+    "upstream_service_time_ms": r"\S+",
+    "route_name": r'[^"]+',
+}
+_QUOTED_PATTERN: Mapping[str, str] = {
+    "upstream_transport_failure_reason": r".*?",
+    "x_forwarded_for": r".*?",
+    "user_agent": r".*",
+    "request_id": r".*?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Lines of one layout: `rows` of the batch, and the text of each field, in the order of `rows`."""
+
+    rows: Positions
+    fields: Mapping[str, pa.StringArray]
+
+
+class Layout:
+    """A text format: after `[start_time]`, fields in order, those of `quoted` in double quotes; `request` is three."""
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        """`fields` are written as they stand: `"request"`, `response_code`, ..."""
+        self.fields = tuple(fields)
+        self.names = ("start_time", *(n for f in fields for n in (_REQUEST if f == '"request"' else (f.strip('"'),))))
+        self.quotes = 2 * sum(field.startswith('"') for field in fields)
+        # RE2 wants every group named; dots must match anything but the line break that a line does not have.
+        self.expression = "(?s)^" + self._pattern() + "$"
+
+    def _pattern(self) -> str:
+        parts = [r"\[(?P<start_time>[^\]\s]+)\]"]
+        for given in self.fields:
+            if given == '"request"':
+                parts.append(r'"(?P<method>\S*) (?P<path>.*?) (?P<protocol>HTTP/[0-9.]+|-)"')
+            elif given.startswith('"'):
+                name = given.strip('"')
+                pattern = _QUOTED_PATTERN.get(name, r'[^"]*')
+                parts.append(f'"(?P<{name}>{pattern})"')
+            else:
+                pattern = _WORD_PATTERN.get(given, r"\S+")
+                parts.append(f"(?P<{given}>{pattern})")
+        return " ".join(parts)
+
+    def cut(self, text: pa.BinaryArray) -> tuple[list[Cut], Positions]:
+        """The lines that have this layout, and the rows of those that do not."""
+        cuts: list[Cut] = []
+        plain, fields, rest = self._cut_plain(text)
+        if len(plain):
+            cuts.append(Cut(plain, fields))
+        if not len(rest):
+            return cuts, rest
+        odd = _readable(text.take(pa.array(rest)))
+        found = pc.extract_regex(odd, self.expression)
+        matched = found.is_valid().to_numpy(zero_copy_only=False)
+        if matched.any():
+            kept = found.filter(pa.array(matched))
+            cuts.append(Cut(rest[matched], {name: kept.field(name) for name in self.names}))
+        return cuts, rest[~matched]
+
+    def _cut_plain(self, text: pa.BinaryArray) -> tuple[Positions, dict[str, pa.StringArray], Positions]:
+        """The unambiguous lines: rows, fields, and the rows of all others."""
+        content, starts, ends = bounds(text)
+        if not len(starts):
+            return np.zeros(0, np.int64), {}, np.zeros(0, np.int64)
+        content = content[int(starts[0]) : int(ends[-1])]
+        starts, ends = starts - starts[0], ends - starts[0]
+        quotes = np.flatnonzero(content == 34)
+        spaces = np.flatnonzero(content == 32)
+        first_quote = np.searchsorted(quotes, starts)
+        fits = (np.searchsorted(quotes, ends) - first_quote == self.quotes) & ~not_utf8(text)
+        rows = np.flatnonzero(fits)
+        cutter = _Cutter(content, spaces, quotes, first_quote[rows], starts[rows], ends[rows])
+        cutter.run(self.fields)
+        good = cutter.good
+        if not good.all():
+            rows = rows[good]
+        pieces = cutter.pieces
+        fields: dict[str, pa.StringArray] = {}
+        for name in self.names:
+            if name in pieces and len(rows):
+                begin, end = pieces[name]
+                if not good.all():
+                    begin, end = begin[good], end[good]
+                fields[name] = as_text(gather(content, begin, end))
+        rest = np.ones(len(starts), np.bool_)
+        rest[rows] = False
+        return rows, fields, np.flatnonzero(rest)
+
+
+class _Cutter:
+    """Walks along a layout in all lines at once; `good` falls where a line does not follow."""
+
+    def __init__(
+        self, content: Bytes, spaces: Positions, quotes: Positions, first: Positions, starts: Positions, ends: Positions
+    ) -> None:
+        # One blank behind the end, so that looking one place too far is harmless.
+        self.content = content
+        self.last = max(len(content) - 1, 0)
+        self.spaces = np.append(spaces, np.int64(len(content) + 1))
+        self.quotes, self.first, self.starts, self.ends = quotes, first, starts, ends
+        self.good = np.ones(len(starts), np.bool_)
+        self.pieces: dict[str, tuple[Positions, Positions]] = {}
+
+    def _is(self, places: Positions, byte: int) -> None:
+        self.good &= self.content[np.minimum(places, self.last)] == byte
+
+    def run(self, fields: Sequence[str]) -> None:
+        """Find the bounds of every field."""
+        if not len(self.starts):
+            return
+        opening = self.quotes[self.first]
+        self._is(self.starts, 91)
+        self._is(opening - 1, 32)
+        self._is(opening - 2, 93)
+        self.good &= opening - self.starts >= 4
+        self.pieces["start_time"] = (self.starts + 1, np.maximum(opening - 2, self.starts + 1))
+        quote = 0
+        at = opening  # where the next field begins
+        index = 0
+        while index < len(fields):
+            name = fields[index]
+            if name.startswith('"'):
+                begin, end = self.quotes[self.first + quote], self.quotes[self.first + quote + 1]
+                self.good &= at == begin
+                quote += 2
+                if name == '"request"':
+                    self._request(begin + 1, end)
+                else:
+                    self.pieces[name.strip('"')] = (begin + 1, end)
+                at = end + 2
+                index += 1
+                if index < len(fields):
+                    self._is(end + 1, 32)
+                else:
+                    self.good &= end + 1 == self.ends
+                continue
+            # A run of words up to the next quote, or to the end of the line.
+            words: list[str] = []
+            while index < len(fields) and not fields[index].startswith('"'):
+                words.append(fields[index])
+                index += 1
+            limit = self.quotes[self.first + quote] if index < len(fields) else self.ends + 1
+            at = self._words(words, at, limit)
+
+    def _words(self, names: Sequence[str], at: Positions, limit: Positions) -> Positions:
+        """Words separated by single spaces, which fill `at`..`limit - 1`; returns where the next field begins."""
+        space = np.searchsorted(self.spaces, at)
+        for number, name in enumerate(names):
+            is_last = number == len(names) - 1
+            end = limit - 1 if is_last else self.spaces[np.minimum(space + number, len(self.spaces) - 1)]
+            self.good &= (end > at) & (end < limit)
+            self.pieces[name] = (np.minimum(at, end), end)
+            if is_last:
+                # No space inside the last word, and one behind it unless it ends the line.
+                following = self.spaces[np.minimum(space + number, len(self.spaces) - 1)]
+                self.good &= (following == end) | ((following > end) & (end == self.ends))
+            at = end + 1
+        return at
+
+    def _request(self, begin: Positions, end: Positions) -> None:
+        """`METHOD PATH PROTOCOL`: cut at the first and the last space."""
+        first = np.searchsorted(self.spaces, begin)
+        last = np.searchsorted(self.spaces, end) - 1
+        self.good &= last > first
+        first_space, last_space = self.spaces[first], self.spaces[np.maximum(last, 0)]
+        first_space, last_space = np.minimum(first_space, end), np.clip(last_space, begin, end)
+        self.good &= first_space < last_space
+        safe_last = np.maximum(last_space, np.minimum(first_space + 1, end))
+        self.pieces["method"] = (begin, first_space)
+        self.pieces["path"] = (np.minimum(first_space + 1, end), safe_last)
+        self.pieces["protocol"] = (np.minimum(safe_last + 1, end), end)
+
+
+_INVALID = re.compile(rb"[\x80-\xff]")
+
+
+def _readable(lines: pa.BinaryArray) -> pa.StringArray:
+    """As text; bytes that are no UTF-8 become backslash escapes."""
+    bad = not_utf8(lines)
+    if not bad.any():
+        return lines.cast(pa.string())
+    return pa.array([line.as_py().decode("utf-8", "backslashreplace") for line in lines], pa.string())
