@@ -1,7 +1,7 @@
 """ClickHouse types and Arrow types beside each other, both ways.
 
-`result_type` says in which Arrow type `Engine.query` returns a column, `clickhouse_type` how a table that exists only in
-Python is declared to an engine.
+`result_type` says in which Arrow type `Engine.query` returns a column, `clickhouse_type` how a table that exists only
+in Python is declared to an engine.
 """
 
 from __future__ import annotations

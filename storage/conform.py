@@ -72,6 +72,11 @@ def default(kind: pa.DataType, rows: int) -> pa.Array:
         return pa.ListArray.from_arrays(default(pa.int32(), rows + 1), default(kind.value_type, 0), kind)
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return pa.Array.from_buffers(kind, rows, [None, _zero_buffer(4 * (rows + 1)), _zero_buffer(0)])
+    if pa.types.is_null(kind):
+        return pa.nulls(rows)
+    if pa.types.is_struct(kind):
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        return pa.StructArray.from_arrays([default(field.type, rows) for field in fields], fields=fields)
     bits = 1 if pa.types.is_boolean(kind) else kind.bit_width
     return pa.Array.from_buffers(kind, rows, [None, _zero_buffer((bits * rows + 7) // 8)])
 

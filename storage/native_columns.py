@@ -116,7 +116,8 @@ def _read(source: Source, kind: str, rows: int, nulls: pa.Buffer | None = None) 
         return _read_low_cardinality(source, arguments[0], rows)
     if name == "Array":
         offsets, count = _read_offsets(source, rows)
-        return pa.ListArray.from_arrays(offsets, _read(source, arguments[0], count), result_type(kind))
+        values = _read(source, arguments[0], count)
+        return pa.ListArray.from_arrays(offsets, values, pa.list_(values.type))
     if name == "Map":
         offsets, count = _read_offsets(source, rows)
         keys, values = _read(source, arguments[0], count), _read(source, arguments[1], count)
@@ -311,21 +312,18 @@ def _strings(array: pa.Array) -> bytes:
     if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         array = array.cast(pa.binary())
     lengths = pc.binary_length(array).to_numpy(zero_copy_only=False)
-    prefixes = _lengths(int(lengths.max(initial=0))).take(pa.array(lengths))
+    prefixes = _prefixes(lengths)
     joined = pc.binary_join_element_wise(prefixes, array.cast(pa.large_binary()), pa.scalar(b"", pa.large_binary()))
     start, stop = np.frombuffer(joined.buffers()[1], np.int64)[[0, len(joined)]]
     return joined.buffers()[2].slice(int(start), int(stop - start)).to_pybytes()
 
 
-_length_table: list[pa.Array] = []
-
-
-def _lengths(longest: int) -> pa.Array:
-    """LEB128 of 0..longest and more, as an array to take from."""
-    if not _length_table or len(_length_table[0]) <= longest:
-        size = max(1 << 14, longest + 1)
-        _length_table[:] = [pa.array([_leb128(number) for number in range(size)], pa.large_binary())]
-    return _length_table[0]
+def _prefixes(lengths: np.ndarray[Any, Any]) -> pa.Array:
+    """The LEB128 of each length."""
+    if lengths.max(initial=0) < len(_SHORT):
+        return _SHORT.take(pa.array(lengths))
+    distinct, positions = np.unique(lengths, return_inverse=True)
+    return pa.array([_leb128(int(length)) for length in distinct], pa.large_binary()).take(pa.array(positions))
 
 
 def _leb128(number: int) -> bytes:
@@ -334,6 +332,9 @@ def _leb128(number: int) -> bytes:
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*encoded, number])
+
+
+_SHORT = pa.array([_leb128(length) for length in range(1 << 14)], pa.large_binary())
 
 
 def _fixed(kind: str, array: pa.Array) -> bytes:

@@ -17,7 +17,7 @@ from storage.errors import (
 )
 
 _CODE = re.compile(r"\bCode:\s*(\d+)")
-_NOISE = re.compile(r"^(Code:\s*\d+\.\s*)?(DB::Exception:\s*)?")
+_NOISE = re.compile(r"^(Code:\s*\d+\.?\s*)?(DB::Exception:\s*)?")
 _AUTHENTICATION = {192, 193, 194, 516}
 _PARAMETER = {456, 457}
 _SPACE = {243, 515}
@@ -35,13 +35,18 @@ _RETRYABLE = {
     439: "no thread could be started",
     999: "the coordinator (Keeper) failed",
 }
-_MAX_TEXT = 2000
+_MAX_TEXT = 1000
 
 
 def one_line(text: str) -> str:
-    """`text` on one line of at most 2000 characters, without stack traces."""
+    """`text` on one line of at most 1000 characters, without stack traces."""
     text = " ".join(text.split("Stack trace")[0].split())
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."
+
+
+def without_code(text: str) -> str:
+    """`text` on one line, without the code at its head and without the grammar after a syntax error."""
+    return _NOISE.sub("", one_line(text.split(". Expected one of:")[0]))
 
 
 def code_of(text: str) -> int:
@@ -53,7 +58,7 @@ def code_of(text: str) -> int:
 def refusal(text: str, where: str, code: int | None = None) -> StorageError:
     """The error that ClickHouse's message `text` stands for; `where` is the store's location."""
     number = code_of(text) if code is None else code
-    reason = _NOISE.sub("", one_line(text))
+    reason = without_code(text)
     if number in _AUTHENTICATION:
         return AuthenticationFailed(f"{where}: user or password refused")
     if number in _PARAMETER:

@@ -86,3 +86,12 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     except pa.ArrowInvalid:
         return column.cast(_replace(column.type, pa.types.is_string, lambda _: pa.binary()))
     return column
+
+
+def join(arrays: list[pa.Array]) -> pa.ChunkedArray:
+    """The blocks of one column; texts become binary everywhere when they are binary in one block."""
+    kinds = {array.type for array in arrays}
+    if len(kinds) == 1:
+        return pa.chunked_array(arrays)
+    wanted = _replace(arrays[0].type, pa.types.is_string, lambda _: pa.binary())
+    return pa.chunked_array([array.cast(wanted) for array in arrays])
