@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from collector.decode.limits import Limits
 from collector.ingest.options import IngestOptions
 from collector.sources.options import KafkaOptions
+from collector.sources.otlp_http import RequestLimits
 
 PREFIX = "EASTWATCH_"
 DEFAULT_FILE = Path("eastwatch.toml")
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     )
     ingest: IngestOptions = Field(default_factory=IngestOptions, description="the ingest loop")
     kafka: KafkaOptions = Field(default_factory=KafkaOptions, description="the Kafka source")
+    otlp: RequestLimits = Field(default_factory=RequestLimits, description="the OTLP/HTTP receiver")
     decode: Limits = Field(default_factory=Limits, description="how much a record may hold")
 
 

@@ -11,7 +11,7 @@ from collector.contract import MESSAGE, DeadLetter, Decoded
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.otlp.json_form import NotOtlp, to_protobuf
 from collector.decode.otlp.schema import Signal
-from collector.decode.otlp_proto import LineDecoder, OtlpProto, joined_batches
+from collector.decode.otlp_proto import OtlpProto, joined_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,10 @@ class OtlpJson:
     Args:
         limits: see `OtlpProto`.
         signal: what all messages carry; None = what each says.
-        lines: see `OtlpProto`.
     """
 
     limits: Limits = DEFAULT_LIMITS
     signal: Signal | None = None
-    lines: LineDecoder | None = None
     name: str = "otlp_json"
     version: int = 1
 
@@ -45,7 +43,7 @@ class OtlpJson:
             payloads.append(protobuf)
         parts: dict[str, list[pa.RecordBatch]] = {}
         for signal, (indices, payloads) in groups.items():
-            decoder = OtlpProto(self.limits, signal, self.lines)
+            decoder = OtlpProto(self.limits, signal)
             decoded = decoder.decode(pa.array(payloads, pa.large_binary()))
             dead += (replace(letter, message=indices[letter.message]) for letter in decoded.dead)
             for table, batch in decoded.tables.items():

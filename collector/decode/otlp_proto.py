@@ -7,7 +7,7 @@ each unusable record; neither touches its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,17 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.contract import MESSAGE, DeadLetter, Decoded
-from collector.decode.envelope import Lines
 from collector.decode.limits import DEFAULT_LIMITS, Limits
+from collector.decode.lines import decode_lines
 from collector.decode.otlp import isolate
-from collector.decode.otlp.logs import log_lines
+from collector.decode.otlp.logs import log_lines, with_trace
 from collector.decode.otlp.metrics import metric_points
 from collector.decode.otlp.schema import SIGNALS, Signal
 from collector.decode.otlp.traces import spans
 from collector.decode.otlp.wire import NotProtobuf, signal_of
-
-LineDecoder = Callable[[Lines], Decoded]
-"""What turns the lines of log records into `calls`, whatever their format."""
 
 TABLE_OF: Mapping[Signal, str] = {"traces": "spans", "metrics": "metric_points", "logs": "calls"}
 """The table that each signal's rows go to."""
@@ -41,12 +38,10 @@ class OtlpProto:
     Args:
         limits: attributes on one record (`keys`), and what the lines in log records may hold.
         signal: what all messages carry; None = find it for each message.
-        lines: how the lines in log records are read; None = by `detect.decode_lines`, any format.
     """
 
     limits: Limits = DEFAULT_LIMITS
     signal: Signal | None = None
-    lines: LineDecoder | None = None
     name: str = "otlp_proto"
     version: int = 1
 
@@ -75,8 +70,9 @@ class OtlpProto:
         index = [index[i] for i in good]
         if signal == "logs":
             found = log_lines(nested, index, self.limits)
-            calls = (self.lines or _any_line)(found.lines)
-            records, tables = found.records, dict(calls.tables)
+            calls = decode_lines(found.lines, limits=self.limits)
+            records = found.records
+            tables = {name: with_trace(batch, records, index) for name, batch in calls.tables.items()}
             dead += calls.dead
         else:
             records = spans(nested, self.limits) if signal == "traces" else metric_points(nested, self.limits)
@@ -108,12 +104,6 @@ class OtlpProto:
         return groups
 
 
-def _any_line(lines: Lines) -> Decoded:
-    from collector.decode.detect import decode_lines  # it knows all formats, this one included
-
-    return decode_lines(lines)
-
-
 def _runs(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
     """`indices` cut into runs of about `_CHUNK_BYTES` of messages."""
     if not indices:
@@ -121,7 +111,7 @@ def _runs(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
     sizes = np.cumsum(pc.binary_length(values).to_numpy()[indices])
     run_of = (sizes - 1) // _CHUNK_BYTES
     cuts = np.flatnonzero(np.diff(run_of)) + 1
-    return [list(run) for run in np.split(np.array(indices), cuts)]
+    return [run.tolist() for run in np.split(np.array(indices), cuts)]
 
 
 def joined_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

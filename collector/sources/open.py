@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 
 from collector.clock import Clock
-from collector.decode.limits import Limits
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.options import IngestOptions
 from collector.sources.files import FileSource
 from collector.sources.options import KafkaOptions
+from collector.sources.otlp_http import RequestLimits
 from collector.sources.source import Source
 from collector.sources.stdin import StdinSource
 from collector.sources.urls import FileUrl, KafkaUrl, OtlpUrl, SourceUrl
@@ -23,7 +23,7 @@ def open_source(
     *,
     options: IngestOptions,
     kafka: KafkaOptions,
-    limits: Limits,
+    otlp: RequestLimits,
     until_idle: bool,
     notice: Callable[[str], None],
 ) -> Source:
@@ -49,7 +49,7 @@ def open_source(
         case OtlpUrl():
             from collector.sources.push import PushSource
 
-            return PushSource(url, clock, options, limits, until_idle=until_idle)
+            return PushSource(url, clock, options, otlp, until_idle=until_idle)
         case _:
             return StdinSource(
                 url, sys.stdin.buffer, clock, batch_bytes=options.batch_bytes, batch_age_s=options.batch_age_s

@@ -17,10 +17,9 @@ import pyarrow as pa
 
 from collector.clock import Clock
 from collector.contract import Batch
-from collector.decode.limits import Limits
 from collector.errors import CollectorError, SourceUnavailable
 from collector.ingest.options import IngestOptions
-from collector.sources.otlp_http import serve
+from collector.sources.otlp_http import RequestLimits, serve
 from collector.sources.source import Cut, Lease
 from collector.sources.urls import OtlpUrl
 
@@ -48,7 +47,7 @@ class PushSource:
     """
 
     def __init__(
-        self, url: OtlpUrl, clock: Clock, options: IngestOptions, limits: Limits, *, until_idle: bool = False
+        self, url: OtlpUrl, clock: Clock, options: IngestOptions, limits: RequestLimits, *, until_idle: bool = False
     ) -> None:
         self.label = url.label
         self._clock = clock
@@ -65,9 +64,8 @@ class PushSource:
         try:
             self._server = serve((url.host, url.port), self.submit, limits)
         except OSError as error:
-            raise SourceUnavailable(
-                f"{url.label}: {error.strerror or error}, expected a free address of ours"
-            ) from None
+            why = error.strerror or error
+            raise SourceUnavailable(f"{url.label}: {why}, expected a free address of this machine") from None
         self.port: int = self._server.port
 
     def submit(self, batch: Batch, format: str) -> None:

@@ -79,7 +79,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
                 clock,
                 options=settings.ingest,
                 kafka=settings.kafka,
-                limits=settings.decode,
+                otlp=settings.otlp,
                 until_idle=until_idle,
                 notice=tell,
             )

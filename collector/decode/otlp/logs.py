@@ -17,12 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from collector.contract import MESSAGE
 from collector.decode.envelope import Lines, split_lines
 from collector.decode.limits import Limits
 from collector.decode.operators import TEXT_MAP
 from collector.decode.otlp.attributes import Attributes, children, nest
 from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.text import any_value_text, compact_json, hex_ids, map_of, offsets_of, utf8
+from storage.tables import LOGGED_BIT
 
 _NO_TEXT = "a log record without a line: expected a text body, or an access log's keys in its body or attributes"
 
@@ -150,3 +152,28 @@ def _pod_of_files(paths: pa.StringArray, metadata: dict[str, pa.Array]) -> dict[
         if texts.null_count < len(texts):
             metadata[name] = pc.coalesce(metadata[name], texts) if name in metadata else texts
     return metadata
+
+
+def with_trace(calls: pa.RecordBatch, records: Records, index: Sequence[int]) -> pa.RecordBatch:
+    """`calls` with the trace and span of their log records where the lines name none.
+
+    A record's own trace context was carried with the line, so it counts as logged.
+    """
+    known = pc.not_equal(records.columns["trace_id"], "")
+    if not pc.any(known).as_py() or "_record" not in calls.schema.names:
+        return calls
+    # A row of `calls` belongs to the record with the same message and number; both ascend together.
+    places = np.array(index, np.int64)[records.message] << 32 | records.record
+    wanted = calls.column(MESSAGE).to_numpy().astype(np.int64) << 32 | calls.column("_record").to_numpy()
+    rows = pa.array(np.searchsorted(places, wanted))
+    logged = calls.column("logged").to_numpy()
+    for name in ("trace_id", "span_id"):
+        given = records.columns[name].take(rows)
+        at = calls.schema.get_field_index(name)
+        own = calls.column(at) if at >= 0 else pa.nulls(len(rows), pa.string())
+        filled = pc.and_(pc.equal(pc.coalesce(own, ""), ""), pc.not_equal(given, ""))
+        column = pc.if_else(filled, given, own)
+        calls = calls.set_column(at, name, column) if at >= 0 else calls.append_column(name, column)
+        bit = np.uint64(1 << LOGGED_BIT[name])
+        logged = np.where(filled.to_numpy(zero_copy_only=False), logged | bit, logged)
+    return calls.set_column(calls.schema.get_field_index("logged"), "logged", pa.array(logged, pa.uint64()))

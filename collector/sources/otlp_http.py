@@ -1,0 +1,386 @@
+"""OTLP over HTTP: `/v1/traces`, `/v1/metrics` and `/v1/logs`, protobuf and JSON, plain or gzip.
+
+    request ──► body, inflated, both within limits ──► checked ──► submit(Batch, "otlp_proto") ──► 200 once it is stored
+
+The standard library's threading server is enough and brings nothing to keep up to date: a sender keeps one connection
+open and sends batches, so there are few connections, and a thread that waits for the store is what back-pressure is.
+Everything is bounded: connections, requests at work, bytes before and after inflation, seconds.
+
+Answers follow the OTLP/HTTP specification: 400 where sending again is useless, 429 and 503 with `Retry-After` where it
+is not; errors carry a `google.rpc.Status` in the request's encoding.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError
+
+from collector.contract import Batch
+from collector.decode.otlp.json_form import NotOtlp, to_protobuf
+from collector.decode.otlp.schema import Signal, to_message
+from collector.decode.otlp.wire import NotProtobuf, signal_of
+
+Submit = Callable[[Batch, str], None]
+"""Takes one request as a batch of one message, with its format; returns once it is stored, raises where it was not."""
+
+FORMAT = "otlp_proto"
+_SIGNAL_OF_PATH: dict[str, Signal] = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "logs"}
+_PROTOBUF, _JSON = "application/x-protobuf", "application/json"
+# google.rpc.Code
+_CODES = {400: 3, 404: 5, 405: 12, 408: 4, 411: 3, 413: 3, 415: 3, 429: 8, 431: 3, 501: 12, 503: 14}
+_PIECE = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What a sender may ask of the OTLP/HTTP receiver."""
+
+    body_bytes: int = 16 << 20
+    """Bytes of a request as sent."""
+    inflated_bytes: int = 64 << 20
+    """Bytes of a request after inflation."""
+    connections: int = 128
+    """Connections open at once; one more is told to come back later."""
+    at_work: int = 16
+    """Requests in memory at once: being read, or waiting for the store."""
+    patience_s: float = 2.0
+    """How long a request waits for one of these places before it is told to come back later."""
+    idle_s: float = 60.0
+    """How long a connection may be silent between requests."""
+    request_s: float = 30.0
+    """How long a request may take to arrive."""
+
+
+class Refused(Exception):
+    """The request is answered with an error. `retry_after_s` = the sender may repeat it after so long."""
+
+    def __init__(self, status: int, reason: str, *, retry_after_s: int | None = None, close: bool = False) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.close = close
+        """Whether the rest of the body is still on the wire, so that the connection cannot be used again."""
+
+
+class _Server(socketserver.ThreadingMixIn, HTTPServer):
+    daemon_threads = True  # joined by `close` within a bound; never what keeps a process alive
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], submit: Submit, limits: RequestLimits) -> None:
+        self.submit = submit
+        self.limits = limits
+        self.places = threading.BoundedSemaphore(limits.at_work)
+        self.closing = False
+        self._lock = threading.Lock()
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service for the host's full name, which may take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            full = len(self._open) >= self.limits.connections
+            if not full:
+                thread = threading.Thread(
+                    target=self._serve, args=(request, client_address), name="otlp request", daemon=True
+                )
+                self._open[thread] = request
+                thread.start()
+        if full:
+            self._turn_away(request)
+
+    def _serve(self, request: Any, client_address: Any) -> None:
+        try:
+            self.process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                self._open.pop(threading.current_thread(), None)
+
+    def _turn_away(self, request: socket.socket) -> None:
+        with suppress(OSError):  # it has gone already
+            request.settimeout(1.0)
+            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n")
+        self.shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that breaks is the sender's business; anything else is a defect of ours and is told."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def end(self, within_s: float) -> None:
+        """Let requests that are being stored be answered, drop idle connections, join what there is within a bound."""
+        self.closing = True
+        with self._lock:
+            left = dict(self._open)
+        for connection in left.values():
+            with suppress(OSError):  # closed meanwhile
+                connection.shutdown(socket.SHUT_RD)
+        until = time.monotonic() + within_s
+        for thread in left:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "eastwatch"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def setup(self) -> None:
+        self.timeout = self.server.limits.idle_s
+        super().setup()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: counters tell what is accepted and refused."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the base class refuses (a malformed request line, a method) in the shape of all other errors."""
+        del explain
+        self._refuse(Refused(int(code), message or HTTPStatus(code).phrase, close=True))
+
+    def do_POST(self) -> None:
+        """One export request."""
+        places = self.server.places
+        try:
+            signal = self._signal()
+            encoding = self._encoding()
+            if not places.acquire(timeout=self.server.limits.patience_s):
+                raise Refused(503, "too many requests at once", retry_after_s=2, close=True)
+            try:
+                protobuf = _checked(self._body(), encoding, signal)
+                self._store(protobuf, self.path)
+            finally:
+                places.release()
+        except Refused as refusal:
+            self._refuse(refusal)
+        else:
+            self._answer(200, b"{}" if encoding == _JSON else b"", encoding)
+
+    def _method_not_allowed(self) -> None:
+        self._refuse(Refused(405, f"{self.command} is not allowed, expected POST", close=True))
+
+    do_GET = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _method_not_allowed
+
+    def _signal(self) -> Signal:
+        path = self.path.partition("?")[0].rstrip("/")
+        if path not in _SIGNAL_OF_PATH:
+            raise Refused(404, f"no such path, expected {', '.join(_SIGNAL_OF_PATH)}", close=True)
+        return _SIGNAL_OF_PATH[path]
+
+    def _encoding(self) -> str:
+        encoding = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if encoding not in (_PROTOBUF, _JSON):
+            raise Refused(415, f"content-type {encoding[:60]!r}, expected {_PROTOBUF} or {_JSON}", close=True)
+        return encoding
+
+    def _body(self) -> bytes:
+        compression = self.headers.get("content-encoding", "identity").strip().lower()
+        if compression not in ("identity", "", "gzip"):
+            raise Refused(415, f"content-encoding {compression[:60]!r}, expected gzip or none", close=True)
+        self.connection.settimeout(self.server.limits.request_s)
+        try:
+            body = self._chunks() if self._is_chunked() else self._sized()
+        except TimeoutError:
+            raise Refused(408, "the body did not arrive in time", close=True) from None
+        finally:
+            self.connection.settimeout(self.server.limits.idle_s)
+        return _inflate(body, self.server.limits.inflated_bytes) if compression == "gzip" else body
+
+    def _is_chunked(self) -> bool:
+        coding = self.headers.get("transfer-encoding")
+        if coding is None:
+            return False
+        if coding.strip().lower() != "chunked" or "content-length" in self.headers:
+            raise Refused(501, "transfer-encoding: expected chunked alone", close=True)
+        return True
+
+    def _sized(self) -> bytes:
+        given = self.headers.get("content-length")
+        if given is None:
+            raise Refused(411, "no content-length", close=True)
+        if not (given.isascii() and given.isdigit()):
+            raise Refused(400, "content-length is no number", close=True)
+        if len(given) > 18 or int(given) > self.server.limits.body_bytes:
+            raise self._too_large()
+        return self._exactly(int(given), time.monotonic() + self.server.limits.request_s)
+
+    def _chunks(self) -> bytes:
+        until = time.monotonic() + self.server.limits.request_s
+        body = bytearray()
+        while True:
+            line = self.rfile.readline(1026)
+            text = line.partition(b";")[0].strip()
+            if not line.endswith(b"\n") or not text or len(text) > 8:
+                raise Refused(400, "malformed chunk", close=True)
+            try:
+                size = int(text, 16)
+            except ValueError:
+                raise Refused(400, "malformed chunk", close=True) from None
+            if len(body) + size > self.server.limits.body_bytes:
+                raise self._too_large()
+            if size == 0:
+                break
+            body += self._exactly(size, until)
+            if self.rfile.readline(3) not in (b"\r\n", b"\n"):
+                raise Refused(400, "malformed chunk", close=True)
+        for _ in range(32):  # trailers
+            if self.rfile.readline(1026) in (b"\r\n", b"\n", b""):
+                return bytes(body)
+        raise Refused(400, "too many trailers", close=True)
+
+    def _exactly(self, size: int, until: float) -> bytes:
+        body = bytearray()
+        while len(body) < size:
+            piece = self.rfile.read(min(size - len(body), _PIECE))
+            if not piece:
+                raise Refused(400, "the body ended early", close=True)
+            body += piece
+            if time.monotonic() > until:
+                raise Refused(408, "the body did not arrive in time", close=True)
+        return bytes(body)
+
+    def _too_large(self) -> Refused:
+        return Refused(413, f"the body is larger than {self.server.limits.body_bytes} bytes", close=True)
+
+    def _store(self, protobuf: bytes, path: str) -> None:
+        batch = Batch(
+            cluster_id="otlp",
+            topic=path,
+            topic_id="",
+            partition=0,
+            values=pa.array([protobuf], pa.large_binary()),
+            offsets=pa.array([0], pa.int64()),
+        )
+        try:
+            self.server.submit(batch, FORMAT)
+        except Exception as error:
+            raise Refused(503, f"not stored: {error}", retry_after_s=5) from error
+
+    def _refuse(self, refusal: Refused) -> None:
+        headers = getattr(self, "headers", None)
+        encoding = _JSON if headers is None else headers.get("content-type", "").partition(";")[0].strip().lower()
+        message = str(refusal).replace("\n", " ")[:500]
+        code = _CODES.get(refusal.status, 2)
+        if encoding == _PROTOBUF:
+            body = _status(code, message)
+        else:
+            encoding, body = _JSON, json.dumps({"code": code, "message": message}).encode()
+        self.close_connection = self.close_connection or refusal.close
+        self._answer(refusal.status, body, encoding, refusal.retry_after_s)
+
+    def _answer(self, status: int, body: bytes, encoding: str, retry_after_s: int | None = None) -> None:
+        self.close_connection = self.close_connection or self.server.closing
+        self.send_response(status)
+        self.send_header("Content-Type", encoding)
+        self.send_header("Content-Length", str(len(body)))
+        if retry_after_s is not None:
+            self.send_header("Retry-After", str(retry_after_s))
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "POST")
+        if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            self.send_header("Accept-Encoding", "gzip")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _status(code: int, message: str) -> bytes:
+    """google.rpc.Status {code = 1, message = 2} in protobuf."""
+    text = message.encode("utf-8", "replace")[:10_000]
+    size = len(text)
+    length = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
+    return bytes([0x08, code, 0x12]) + length + text
+
+
+def _inflate(body: bytes, limit: int) -> bytes:
+    """gunzip, several members too, never holding more than `limit` bytes."""
+    out = bytearray()
+    rest = body
+    while rest:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            out += member.decompress(rest, limit - len(out) + 1)
+        except zlib.error as error:
+            raise Refused(400, f"the body is no gzip: {error}") from None
+        if len(out) > limit:
+            raise Refused(413, f"the body inflates to more than {limit} bytes")
+        if not member.eof:
+            raise Refused(400, "the gzip body ends early")
+        rest = member.unused_data
+    return bytes(out)
+
+
+def _checked(body: bytes, encoding: str, signal: Signal) -> bytes:
+    """The request in protobuf, known to be one.
+
+    Raises:
+        Refused: 400, sending it again is useless.
+    """
+    if encoding == _JSON:
+        try:
+            return to_protobuf(body, signal)[1]
+        except NotOtlp as error:
+            raise Refused(400, str(error)) from None
+    try:
+        found = signal_of(body)
+        to_message(signal, body)
+    except (NotProtobuf, DecodeError):
+        raise Refused(400, f"the body is no OTLP protobuf for {signal}") from None
+    if found not in (None, signal):
+        raise Refused(400, f"the body carries {found}, expected {signal} at this path")
+    return body
+
+
+class Receiver:
+    """A running OTLP/HTTP receiver. `port` is where it listens."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self.port = server.server_port
+        self._thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="otlp receiver", daemon=True
+        )
+        self._thread.start()
+
+    def close(self, within_s: float = 5.0) -> None:
+        """Stop listening, answer what is being stored, drop the other connections. Calling it twice is fine."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.end(within_s)
+
+
+def serve(address: tuple[str, int], submit: Submit, limits: RequestLimits | None = None) -> Receiver:
+    """Listen on `address` (port 0 = any free one) until `close`.
+
+    Args:
+        address: host (an address; 127.0.0.1 keeps strangers out) and port.
+        submit: called from request threads, several at once, one request each, already known to be OTLP protobuf.
+        limits: see `RequestLimits`.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    return Receiver(_Server(address, submit, limits or RequestLimits()))
