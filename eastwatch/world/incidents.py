@@ -1,0 +1,35 @@
+"""What may go wrong in a world on purpose. None is built yet: this is the seam at which incidents plug in.
+
+An incident changes the topology before the world starts (a journey that probes, a service nobody knows, a new edge) or
+stretches the time that code takes (a slow version), and says in the truth what it did.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eastwatch.world.cluster import Cluster
+from eastwatch.world.model import Operation, Topology
+
+
+class Incident(Protocol):
+    """One thing that goes wrong. Implementations are pure: the same arguments give the same answer."""
+
+    name: str
+
+    def extend(self, topology: Topology, start_us: int) -> Topology:
+        """The topology with what the incident adds; `start_us` is the begin of the world, microseconds since 1970."""
+        ...
+
+    def pace(
+        self, operation: Operation, cluster: Cluster, pods: NDArray[np.int64], start_us: NDArray[np.int64]
+    ) -> NDArray[np.float64] | None:
+        """Factors on the time the operation's own code takes, one per invocation; None = untouched."""
+        ...
+
+    def truth(self) -> dict[str, Any]:
+        """What was done, for the truth file: at least `name`, `kind`, `since` and `until` (RFC 3339)."""
+        ...
