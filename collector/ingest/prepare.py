@@ -81,9 +81,9 @@ def prepare(cut: Cut, bounds: Bounds, decoded: Decoded, book: AddressBook, *, de
 
 
 def _with_edges(calls: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    edge_id, base_edge_id, keys = edge_ids(calls)
-    calls = calls.append_column("edge_id", edge_id)
-    return calls.append_column("base_edge_id", base_edge_id), keys
+    edges = edge_ids(calls)
+    calls = calls.append_column("edge_id", pa.array(edges.edge_id))
+    return calls.append_column("base_edge_id", pa.array(edges.base_edge_id)), edges.keys
 
 
 def dead_letters(batch: Batch, dead: Sequence[DeadLetter], received_at: datetime, keep_bytes: int) -> pa.RecordBatch:

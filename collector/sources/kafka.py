@@ -3,8 +3,8 @@
     poll ──► Pending (one a partition) ──► Cut ──► … ──► stored ──► commit
 
 Offsets are committed by hand, after the rows are stored. A group without offsets starts at the earliest. A partition
-that is taken away loses its lease at once: what was cut from it and is not stored yet is dropped, its next owner cuts it
-again along the recorded bounds. A topic that was deleted and created again is another topic: it is read from its
+that is taken away loses its lease at once: what was cut from it and is not stored yet is dropped, its next owner cuts
+it again along the recorded bounds. A topic that was deleted and created again is another topic: it is read from its
 beginning.
 """
 
