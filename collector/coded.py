@@ -1,8 +1,8 @@
-"""Text columns as int32 codes into one pool of distinct strings, so that identity is worked out once per distinct value.
+"""Text columns as int32 codes into one pool of distinct strings, so that identity is worked out once for each.
 
-A batch has few distinct names and many rows. `Pool` interns the distinct values of every column; rows are numpy arrays of
-codes that `np.where` can mix freely (Arrow's dictionary arrays cannot: each has a dictionary of its own). `groups` finds
-the distinct combinations of several such columns. Code 0 is always `""`, which is also what null becomes.
+A batch has few distinct names and many rows. `Pool` interns the distinct values of every column; rows are numpy arrays
+of codes that `np.where` can mix freely (Arrow's dictionary arrays cannot: each has a dictionary of its own). `groups`
+finds the distinct combinations of several such columns. Code 0 is always `""`, which is also what null becomes.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def groups(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[npt.NDArray[np.i
     size = int(key.max(initial=0)) + 1
     for column in columns[1:]:
         radix = int(column.max(initial=0)) + 1
+        if radix == 1:
+            continue
         if size * radix >= 1 << 62:
             key, size = _compress(key)
         key = key * radix + column
