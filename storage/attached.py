@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from storage import multipart, unix_socket
 from storage.arrow_types import quoted, structure
+from storage.batches import TableShapes, fitted
 from storage.bind import bind
 from storage.engine import Settings
 from storage.errors import EngineUnavailable, StorageError
@@ -48,6 +49,7 @@ class AttachedEngine:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         self._closed = False
+        self._shapes = TableShapes(self.query)
         self._send("GET", "/ping", b"", {})
 
     @property
@@ -72,17 +74,19 @@ class AttachedEngine:
         """See `Engine.insert`."""
         if batch.num_rows == 0:
             return
-        columns = ", ".join(quoted(name) for name in batch.schema.names)
+        rows = fitted(table, batch, self._shapes.of(table))
+        columns = ", ".join(quoted(name) for name in rows.schema.names)
         arguments = {
             "query": f"INSERT INTO {quoted(table)} ({columns}) FORMAT ArrowStream",
             "insert_deduplication_token": token or "",
         }
-        self._post(arguments, _stream(pa.Table.from_batches([batch])))
+        self._post(arguments, _stream(rows))
 
     def execute(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, settings: Settings | None = None
     ) -> None:
         """See `Engine.execute`."""
+        self._shapes.forget()
         self._statement(sql, bind(sql, parameters), settings, None)
 
     def close(self) -> None:

@@ -106,7 +106,7 @@ def fit(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if pa.types.is_dictionary(kind):
-        return _encode(array, kind)
+        return encode(array, kind)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if array.null_count == len(array):
@@ -118,8 +118,11 @@ def fit(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     return array
 
 
-def _encode(array: pa.Array, kind: pa.DictionaryType) -> pa.Array:
-    """`array` (text, plain or dictionary encoded) in the dictionary type `kind`, nulls as the empty text."""
+def encode(array: pa.Array, kind: pa.DictionaryType) -> pa.Array:
+    """`array` (text, plain or dictionary encoded) in the dictionary type `kind`: no nulls, no value twice.
+
+    chDB refuses a dictionary that holds a value twice.
+    """
     if not pa.types.is_dictionary(array.type):
         if array.null_count == len(array):
             return default(kind, len(array))
@@ -129,11 +132,14 @@ def _encode(array: pa.Array, kind: pa.DictionaryType) -> pa.Array:
     indices, values = array.indices, array.dictionary
     if values.type != kind.value_type:
         values = values.cast(kind.value_type)
+    if indices.null_count:
+        indices = indices.cast(pa.int64()).fill_null(len(values))
+        values = pa.concat_arrays([values, pa.array([""], values.type)])
     if values.null_count:
         values = values.fill_null("")
-    if indices.null_count:
-        indices = indices.fill_null(len(values))
-        values = pa.concat_arrays([values, pa.array([""], values.type)])
+    distinct = values.dictionary_encode()
+    if len(distinct.dictionary) < len(values):
+        indices, values = distinct.indices.take(indices), distinct.dictionary
     if indices.type != kind.index_type:
         indices = indices.cast(kind.index_type)
     return _dictionary(indices, values)

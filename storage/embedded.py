@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from storage.arrow_types import quoted, structure
+from storage.batches import TableShapes, fitted
 from storage.bind import bind
 from storage.engine import Settings
 from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError, StoreHeld, StoreUnwritable
@@ -75,13 +76,15 @@ class EmbeddedEngine:
         self._busy = 0
         self._before_close: list[Callable[[], None]] = []
         self._lock = StoreLock(self.path)
+        self._shapes = TableShapes(self.query)
         with _process:
-            if _open_path and _open_path[0] != self.path:
+            _prepare(self.path)
+            self._lock.take()
+            if _open_path:
+                self._lock.release()
                 raise BadLocation(
                     f"chdb:{self.path}: this process already holds chdb:{_open_path[0]}; one embedded store at a time"
                 )
-            _prepare(self.path)
-            self._lock.take()
             try:
                 first = self._connect(create=True)
             except BaseException:
@@ -114,7 +117,9 @@ class EmbeddedEngine:
 
     def insert(self, table: str, batch: pa.RecordBatch, *, token: str | None = None) -> None:
         """See `Engine.insert`."""
-        self.insert_into(quoted(table), pa.Table.from_batches([batch]), {"insert_deduplication_token": token or ""})
+        if batch.num_rows:
+            rows = fitted(table, batch, self._shapes.of(table))
+            self.insert_into(quoted(table), rows, {"insert_deduplication_token": token or ""})
 
     def insert_into(self, target: str, rows: pa.Table, settings: Settings | None = None) -> None:
         """Insert `rows` into `target`, a table's name as SQL, as one block."""
@@ -143,6 +148,7 @@ class EmbeddedEngine:
     ) -> None:
         """See `Engine.execute`."""
         bound = bind(sql, parameters)
+        self._shapes.forget()
         with self._session(settings) as session:
             try:
                 session.query(sql, "Null", params=bound)

@@ -1,7 +1,7 @@
 """How long the store keeps what: TTLs from settings, counted from arrival (design, section 8).
 
-ClickHouse drops expired rows when it merges; `apply` only declares. It changes a table only when what stands differs, as
-each change rewrites the table's metadata.
+ClickHouse drops expired rows when it merges; `apply` only declares. It changes a table only when what stands differs,
+as each change rewrites the table's metadata.
 """
 
 from __future__ import annotations
