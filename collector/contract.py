@@ -72,10 +72,17 @@ class Decoded:
 
 
 class Decoder(Protocol):
-    """One wire format. `version` changes when the same bytes would give other rows."""
+    """One wire format."""
 
-    name: str
-    version: int
+    @property
+    def name(self) -> str:
+        """The format's name, as sources give it."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Changes when the same bytes would give other rows."""
+        ...
 
     def decode(self, values: pa.LargeBinaryArray) -> Decoded:
         """Decode message bodies. Never raises for any input bytes."""

@@ -98,7 +98,8 @@ def _block(
     starts, ends = starts - starts[0], ends - starts[0]
     lines = QuotedLines(content, starts, ends)
     length = ends - starts
-    open_rows = (length >= 2) & (length <= limits.record_bytes) & lines.simple & ~not_utf8(text)
+    # No value of a line this short can be too long; longer lines are rare.
+    open_rows = (length >= 2) & (length <= limits.value_bytes) & lines.simple & ~not_utf8(text)
     remaining = np.flatnonzero(open_rows)
     odd: list[Positions] = [np.flatnonzero(~open_rows)]
     for _ in range(_MOST_TEMPLATES):
@@ -108,7 +109,7 @@ def _block(
         line = content[starts[model] : ends[model]].tobytes()
         begin = int(lines.first_quote[model])
         places = lines.quotes[begin : begin + int(lines.quote_count[model])] - starts[model]
-        template = Template.of(line, places)
+        template = Template.of(line, places, limits.depth)
         if template is None or len(template.keys) > limits.keys:
             odd.append(remaining[:1])
             remaining = remaining[1:]
@@ -120,9 +121,7 @@ def _block(
         remaining = remaining[left[remaining]]
         if not len(found.rows) or found.rows[0] != model:
             odd.append(np.array([model]))  # it does not match the line it is made from: never expected, and harmless
-        if _long_values(found, limits):
-            odd.append(found.rows)
-        elif len(found.rows):
+        if len(found.rows):
             groups.append(_shape(template, lines, found, offset, classify, known))
     odd.append(remaining)
     rows = np.sort(np.concatenate(odd))
@@ -130,11 +129,6 @@ def _block(
         slow, bad = one_by_one(text.take(pa.array(rows)), rows + offset, classify, known, limits)
         groups.extend(slow)
         refused.extend(bad)
-
-
-def _long_values(found: Match, limits: Limits) -> bool:
-    """Whether any value is beyond the limit (the slow path then says which line and key)."""
-    return any(int((ends - starts).max(initial=0)) > limits.value_bytes for starts, ends in found.value_at)
 
 
 def _shape(

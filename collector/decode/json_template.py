@@ -65,7 +65,11 @@ def unescape(values: pa.BinaryArray) -> pa.BinaryArray:
 
 
 class QuotedLines:
-    """The lines of a batch with the places of their quotes."""
+    """The lines of a batch with the places of their quotes.
+
+    `escaped` says which lines hold a backslash, `simple` which hold neither `\\u`, an unknown escape nor a control
+    character: only these can be cut by a template.
+    """
 
     def __init__(self, content: Bytes, starts: Positions, ends: Positions) -> None:
         self.content, self.starts, self.ends = content, starts, ends
@@ -80,6 +84,8 @@ class QuotedLines:
         else:
             self.escaped = np.zeros(len(starts), np.bool_)
             self.simple = np.ones(len(starts), np.bool_)
+        if len(content) and content.min() < 32:
+            self.simple &= ~_lines_with(np.flatnonzero(content < 32), starts, ends)
         self.quotes: Positions = np.flatnonzero(quoted)
         self.first_quote: Positions = np.searchsorted(self.quotes, starts)
         self.quote_count: Positions = np.searchsorted(self.quotes, ends) - self.first_quote
@@ -126,8 +132,8 @@ class _Unsupported(ValueError):
 class Template:
     """The constant text of one shape of line. Made by `Template.of`."""
 
-    def __init__(self, line: bytes, quotes: Positions) -> None:
-        self._line, self._at = line, 0
+    def __init__(self, line: bytes, quotes: Positions, most_levels: int) -> None:
+        self._line, self._at, self._most_levels = line, 0, most_levels
         self._variables: list[tuple[int, int, bool]] = []
         raw_keys = self._object()
         self.quotes = len(quotes)
@@ -146,10 +152,10 @@ class Template:
         self.keys = tuple(self._place(*key) for key in raw_keys)
 
     @staticmethod
-    def of(line: bytes, quotes: Positions) -> Template | None:
+    def of(line: bytes, quotes: Positions, most_levels: int) -> Template | None:
         """The template of `line`, whose unescaped quotes are at `quotes`; None when it needs the slow path."""
         try:
-            return Template(line, quotes)
+            return Template(line, quotes, most_levels)
         except (_Unsupported, IndexError, UnicodeDecodeError):
             return None
 
@@ -222,7 +228,7 @@ class Template:
             return "string", begin, end
         if first in (b"{", b"["):
             begin = self._at
-            self._nested(0)
+            self._nested(2)
             return "nested", begin, self._at
         begin = self._at
         if found := _NUMBER_AT.match(self._line, begin):
@@ -234,9 +240,9 @@ class Template:
             return ("null" if found[0] == b"null" else "bool"), begin, self._at
         raise _Unsupported
 
-    def _nested(self, depth: int) -> None:
+    def _nested(self, level: int) -> None:
         """Read an object or array; its string values are variables, all else is constant text."""
-        if depth > 32:
+        if level > self._most_levels:
             raise _Unsupported
         is_object = self._line[self._at] == 123
         closing = b"}" if is_object else b"]"
@@ -255,7 +261,7 @@ class Template:
             if first == b'"':
                 self._variables.append((*self._string(), False))
             elif first in (b"{", b"["):
-                self._nested(depth + 1)
+                self._nested(level + 1)
             elif found := _NUMBER_AT.match(self._line, self._at) or _LITERAL.match(self._line, self._at):
                 self._at = found.end()
             else:

@@ -1,0 +1,160 @@
+"""Cutting JSON lines by templates gives what reading them one by one gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector.decode.json_shapes import Refused, Shape, one_by_one, shapes
+from collector.decode.limits import DEFAULT_LIMITS, Limits
+
+KNOWN = {"line": frozenset({"a", "b", "n", "o", "known_longer_key"})}
+
+
+def classify(keys: Any) -> str:
+    return "line"
+
+
+def rows_of(groups: list[Shape], refused: Refused) -> dict[int, Any]:
+    """Every row as plain values, however the rows were grouped."""
+    rows: dict[int, Any] = {}
+    for shape in groups:
+        extra = shape.extra.to_pylist()
+        for place, row in enumerate(shape.rows.tolist()):
+            cells: dict[str, Any] = {}
+            for key, column in shape.columns.items():
+                if column.present is None or column.present[place]:
+                    quoted = column.quoted is None or bool(column.quoted[place])
+                    cells[key] = (column.text[place].as_py(), quoted)
+            assert row not in rows
+            rows[row] = (cells, dict(extra[place]))
+    for row, reason in refused:
+        assert row not in rows
+        rows[row] = reason
+    return rows
+
+
+def fast(lines: list[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[int, Any]:
+    return rows_of(*shapes(pa.array(lines, pa.binary()), classify, KNOWN, limits))
+
+
+def slow(lines: list[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[int, Any]:
+    text = pa.array(lines, pa.binary())
+    return rows_of(*one_by_one(text, np.arange(len(lines)), classify, KNOWN, limits))
+
+
+text_values = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["", "-", 'quo"te', "back\\slash", "\\\\", "ta\tb", "é", "\U0001f600", "a:b,{}"]),
+)
+scalars = st.one_of(
+    text_values,
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(text_values, inner, max_size=3)),
+    max_leaves=4,
+)
+keys = st.sampled_from(["a", "b", "n", "o", "known_longer_key", "other", "x.y", 'k"ey', "ключ"])
+objects = st.dictionaries(keys, values, max_size=6)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[bytes]:
+    """Lines of a few shapes with varied values, in one way of writing or another; some are damaged."""
+    models = draw(st.lists(objects, min_size=1, max_size=3))
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
+    lines: list[bytes] = []
+    for model in draw(st.lists(st.sampled_from(models), min_size=1, max_size=8)):
+        record = {key: draw(scalars) if draw(st.booleans()) else value for key, value in model.items()}
+        text = json.dumps(record, separators=separators, ensure_ascii=draw(st.booleans()))
+        line = text.encode("utf-8", "surrogatepass")
+        if draw(st.integers(0, 4)) == 0 and line:
+            place = draw(st.integers(0, len(line) - 1))
+            line = line[:place] + draw(st.binary(max_size=2)) + line[place + draw(st.integers(0, 2)) :]
+        lines.append(line)
+    return lines
+
+
+@settings(max_examples=400, deadline=None)
+@given(batches())
+def test_template_cut_equals_reading_one_by_one(lines: list[bytes]) -> None:
+    assert fast(lines) == slow(lines)
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches(), st.binary(max_size=40))
+def test_a_neighbour_changes_nothing(lines: list[bytes], hostile: bytes) -> None:
+    alone = fast(lines)
+    together = fast([hostile, *lines])
+    assert {row - 1: value for row, value in together.items() if row} == alone
+
+
+def test_no_line_of_one_shape_takes_the_slow_way() -> None:
+    lines = [f'{{"a":"v{i}","b":null,"n":{i * 7 % 1000},"o":"q\\"{i}\\\\"}}'.encode() for i in range(5000)]
+    groups, refused = shapes(pa.array(lines, pa.binary()), classify, KNOWN, DEFAULT_LIMITS)
+    assert not refused
+    # One group per block of lines: a line left over would make a group of its own.
+    assert sum(len(group.rows) for group in groups) == 5000
+    assert len(groups) == 3
+    assert groups[0].columns["o"].text[3].as_py() == 'q"3\\'
+    assert groups[0].columns["b"].text.null_count == len(groups[0].rows)
+
+
+def test_null_and_missing_keys_differ() -> None:
+    rows = fast([b'{"a":null,"n":1}', b'{"n":1}', b'{"a":"","n":1}'])
+    assert rows[0][0] == {"a": (None, True), "n": ("1", False)}
+    assert rows[1][0] == {"n": ("1", False)}
+    assert rows[2][0] == {"a": ("", True), "n": ("1", False)}
+
+
+def test_forged_structure_inside_a_value_stays_a_value() -> None:
+    forged = b'{"a":"x\\",\\"b\\":\\"y","b":"real","n":1}'
+    rows = fast([b'{"a":"x","b":"y","n":1}', forged])
+    assert rows[1][0] == {"a": ('x","b":"y', True), "b": ("real", True), "n": ("1", False)}
+
+
+def test_other_keys_keep_their_text() -> None:
+    row = fast([b'{"a":"1","list":[1, {"k":"v"}],"num":1.50,"yes":true,"none":null,"s":"t"}'])[0]
+    assert row[1] == {"list": '[1, {"k":"v"}]', "num": "1.50", "yes": "true", "s": "t"}
+
+
+def test_limits_are_named() -> None:
+    limits = Limits(record_bytes=200, keys=3, depth=4, value_bytes=50)
+    rows = fast(
+        [
+            b'{"a":"' + b"x" * 300 + b'"}',
+            b'{"a":1,"b":2,"n":3,"o":4}',
+            b'{"a":[[[[[1]]]],[],[],[]]}',
+            b'{"a":"' + b"x" * 51 + b'"}',
+            b'{"a":"fine"}',
+        ],
+        limits,
+    )
+    assert rows[0] == "record of 308 bytes, the limit is 200"
+    assert rows[1] == "JSON object with 4 keys, the limit is 3"
+    assert rows[2] == "JSON nested deeper than 4 levels"
+    assert rows[3] == "key 'a' holds 51 bytes, the limit is 50"
+    assert rows[4] == ({"a": ("fine", True)}, {})
+
+
+def test_very_deep_nesting_is_refused() -> None:
+    rows = fast([b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}", b'{"a":"fine"}'])
+    assert rows[0] == "JSON nested deeper than 32 levels"
+    assert rows[1] == ({"a": ("fine", True)}, {})
+
+
+def test_many_shapes_are_all_read() -> None:
+    lines = [json.dumps({f"k{i % 200}": i, "a": "x"}).encode() for i in range(1000)]
+    rows = fast(lines)
+    assert rows == slow(lines)
+    assert rows[999][1] == {"k199": "999"}
