@@ -11,19 +11,19 @@ beginning.
 from __future__ import annotations
 
 import logging
-import ssl
-import time
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
 from collector.clock import Clock
-from collector.errors import BadSource, CollectorError, SourceRefused, SourceUnavailable
+from collector.errors import BadSource, SourceUnavailable
 from collector.ingest.options import IngestOptions
+from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, translated
 from collector.sources.options import KafkaOptions
 from collector.sources.pending import Chunk, Pending
 from collector.sources.source import Cut, Recorded
@@ -32,7 +32,10 @@ from collector.sources.urls import KafkaUrl
 COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
-MAX_POLL_MESSAGES = 500_000
+FIRST_WITH_TOPIC_IDS = (2, 8)
+"""Older brokers cannot tell a recreated topic from the one before it."""
+METADATA_LIMIT_S = 5.0
+"""How long a topic that exists may stay unknown to a client that has just connected."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,13 +96,14 @@ class KafkaSource:
         self._committed: dict[TopicPartition, int] = {}
         self._outstanding: dict[TopicPartition, int] = {}
         self._committed_at = self._others_at = clock.monotonic()
+        self._topic_ids: dict[str, str] = {}
         self._paused = False
         self._closed = False
         self._consumer = connect(url, kafka)
         try:
-            self._check_topics(until_idle)
-            self._ends = self._end_offsets() if until_idle else None
             self._subscribe()
+            partitions = self._partitions(until_idle)
+            self._ends = self._end_offsets(partitions) if until_idle else None
         except BaseException:
             self._consumer.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1000))
             raise
@@ -112,30 +116,30 @@ class KafkaSource:
         else:
             self._consumer.subscribe(topics=list(self._url.topics), listener=self._leases)
 
-    def _check_topics(self, must_exist: bool) -> None:
-        if self._url.topics[0].startswith("^"):
-            return
-        known = self._told(self._consumer.topics)
-        missing = sorted(set(self._url.topics) - known)
+    def _partitions(self, must_exist: bool) -> list[TopicPartition]:
+        # The client asks for what is subscribed; a refresh that was under way before that forgets it once more.
+        until = self._clock.monotonic() + METADATA_LIMIT_S
+        while True:
+            numbers = {topic: self._numbers(topic) for topic in self._topics()}
+            missing = sorted(topic for topic, found in numbers.items() if not found)
+            if not missing or not must_exist or self._clock.monotonic() >= until:
+                break
         if missing and must_exist:
             raise BadSource(f"{self.label}: no topic {', '.join(missing)} on this cluster, expected one that exists")
         if missing:
             self._notice(f"{self.label}: no topic {', '.join(missing)} yet, waiting for it")
+        return [TopicPartition(topic, number) for topic, found in numbers.items() for number in sorted(found)]
 
     def _topics(self) -> list[str]:
         if not self._url.topics[0].startswith("^"):
             return list(self._url.topics)
-        import re
-
         pattern = re.compile(self._url.topics[0])
         return sorted(topic for topic in self._told(self._consumer.topics) if pattern.match(topic))
 
-    def _end_offsets(self) -> dict[TopicPartition, int]:
-        partitions = [
-            TopicPartition(topic, number)
-            for topic in self._topics()
-            for number in sorted(self._told(lambda t=topic: self._consumer.partitions_for_topic(t)) or ())
-        ]
+    def _numbers(self, topic: str) -> set[int]:
+        return self._told(lambda: self._consumer.partitions_for_topic(topic)) or set()
+
+    def _end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict(self._told(lambda: self._consumer.end_offsets(partitions))) if partitions else {}
 
     def _told(self, action: Callable[[], Any]) -> Any:
@@ -190,9 +194,23 @@ class KafkaSource:
         return self._consumer._cluster.cluster_id or ",".join(self._url.bootstrap)  # pyright: ignore[reportPrivateUsage]
 
     def _topic_id(self, topic: str) -> str:
+        until = self._clock.monotonic() + METADATA_LIMIT_S
+        while not (found := self._listed_topic_id(topic)):
+            if known := self._topic_ids.get(topic):
+                # Between two refreshes the client may have forgotten a topic that is still there.
+                return known
+            if self._consumer.config["api_version"] < FIRST_WITH_TOPIC_IDS:
+                found = f"{self._cluster_id()}/{topic}"
+                break
+            if self._clock.monotonic() >= until:
+                raise SourceUnavailable(f"{self.label}: the broker gives no id for topic {topic}")
+            self._told(self._consumer.topics)
+        self._topic_ids[topic] = found
+        return found
+
+    def _listed_topic_id(self, topic: str) -> str:
         found = self._consumer._cluster.topic_id(topic)  # pyright: ignore[reportPrivateUsage]
-        # Brokers before 2.8 have no topic ids: there a recreated topic cannot be told from the old one.
-        return found.hex if found is not None and found.int else f"{self._cluster_id()}/{topic}"
+        return found.hex if found is not None and found.int else ""
 
     def _cut(self, now: float) -> list[Cut]:
         cuts: list[Cut] = []
@@ -337,75 +355,3 @@ class KafkaSource:
         for pending in self._leases.held.values():
             pending.lease.revoke()
         self._consumer.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1000))
-
-
-def connect(url: KafkaUrl, kafka: KafkaOptions) -> KafkaConsumer:
-    """A consumer for `url` that has reached a broker.
-
-    Raises:
-        SourceUnavailable, SourceRefused, BadSource: see `KafkaSource`.
-    """
-    label = url.label
-    try:
-        context = _ssl_context(url)
-    except (OSError, ssl.SSLError) as error:
-        raise BadSource(f"{label}: certificate files: {error.strerror or error}, expected readable PEM files") from None
-    started = time.monotonic()
-    try:
-        return KafkaConsumer(
-            bootstrap_servers=list(url.bootstrap),
-            client_id="eastwatch",
-            group_id=url.group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            allow_auto_create_topics=False,
-            exclude_internal_topics=True,
-            fetch_max_bytes=kafka.fetch_bytes,
-            max_partition_fetch_bytes=kafka.partition_fetch_bytes,
-            fetch_max_wait_ms=200,
-            max_poll_records=MAX_POLL_MESSAGES,
-            session_timeout_ms=int(kafka.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(kafka.session_timeout_s * 1000 / 4),
-            metadata_max_age_ms=int(kafka.metadata_refresh_s * 1000),
-            bootstrap_timeout_ms=int(kafka.connect_timeout_s * 1000),
-            reconnect_backoff_max_ms=5000,
-            metrics_enabled=False,
-            security_protocol=url.security,
-            ssl_context=context,
-            sasl_mechanism=url.mechanism or None,
-            sasl_plain_username=url.user or None,
-            sasl_plain_password=url.password or None,
-        )
-    except kafka_errors.KafkaTimeoutError:
-        waited = time.monotonic() - started
-        raise SourceUnavailable(
-            f"{label}: no broker answered within {waited:.0f} s, expected Kafka at {', '.join(url.bootstrap)}"
-            f" speaking {url.security}"
-        ) from None
-    except kafka_errors.KafkaError as error:
-        raise translated(error, label) from None
-
-
-def _ssl_context(url: KafkaUrl) -> ssl.SSLContext | None:
-    if not url.security.endswith("SSL"):
-        return None
-    context = ssl.create_default_context(cafile=url.ca or None)
-    if not url.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if url.cert:
-        context.load_cert_chain(url.cert, url.key or None)
-    return context
-
-
-def translated(error: kafka_errors.KafkaError, label: str) -> CollectorError:
-    """What a client's error means for whoever runs eastwatch."""
-    name = type(error).__name__
-    if isinstance(error, kafka_errors.SaslAuthenticationFailedError | kafka_errors.UnsupportedSaslMechanismError):
-        return SourceRefused(f"{label}: the broker refused user or password ({error})")
-    if isinstance(error, kafka_errors.AuthorizationError):
-        return SourceRefused(f"{label}: the broker refused access ({name}: {error}), expected the right to read")
-    if isinstance(error, kafka_errors.InvalidTopicError):
-        return BadSource(f"{label}: the broker calls the topic's name invalid")
-    return SourceUnavailable(f"{label}: {name}: {error}")
