@@ -90,12 +90,13 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 def _of_metric(data: pa.StructArray, owner: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
     """temporality and monotonic, which stand on the metric, for each of its points."""
+    code = np.zeros(len(owner), np.int32)
     columns: dict[str, pa.Array] = {}
     given = {data.type.field(i).name for i in range(data.type.num_fields)}
     if "temporality" in given:
         code = data.field("temporality").to_numpy(zero_copy_only=False)
         code = np.where((code > 0) & (code < len(TEMPORALITIES)), code, 0).astype(np.int32)[owner]
-        columns["temporality"] = pa.DictionaryArray.from_arrays(code, list(TEMPORALITIES))
+    columns["temporality"] = pa.DictionaryArray.from_arrays(code, list(TEMPORALITIES))
     if "monotonic" in given:
         columns["monotonic"] = data.field("monotonic").fill_null(False).cast(pa.uint8()).take(pa.array(owner))
     return columns
@@ -113,11 +114,17 @@ def _sums(points: pa.StructArray, *names: str) -> dict[str, pa.Array]:
     return {"count": points.field("count"), **{name: pc.coalesce(points.field(name), nan) for name in names}}
 
 
+def _lists(column: pa.ListArray) -> pa.ListArray:
+    """The same lists in the type of the table: ptars declares their items as never null."""
+    values, counts = children(column)
+    return pa.ListArray.from_arrays(pa.array(offsets_of(counts), pa.int32()), values)
+
+
 def _histogram(points: pa.StructArray) -> dict[str, pa.Array]:
     return {
         **_sums(points, "sum", "min", "max"),
-        "bounds": points.field("bounds"),
-        "bucket_counts": points.field("bucket_counts"),
+        "bounds": _lists(points.field("bounds")),
+        "bucket_counts": _lists(points.field("bucket_counts")),
     }
 
 
@@ -127,7 +134,7 @@ def _exponential(points: pa.StructArray) -> dict[str, pa.Array]:
     for side in ("positive", "negative"):
         buckets = points.field(side)
         columns[f"{side}_offset"] = buckets.field("offset").fill_null(0)
-        columns[f"{side}_counts"] = buckets.field("counts")
+        columns[f"{side}_counts"] = _lists(buckets.field("counts"))
     return columns
 
 
@@ -151,7 +158,6 @@ _VALUES = {
 
 # What a kind of point has no use for: the columns' defaults.
 _EMPTY = {
-    "temporality": pa.scalar("unspecified"),
     "monotonic": pa.scalar(0, pa.uint8()),
     "value": pa.scalar(0.0),
     "count": pa.scalar(0, pa.uint64()),
