@@ -44,9 +44,11 @@ bench: setup-dev ## every benchmark, tables on stdout
 docs: setup-dev ## check that the documentation matches the code
 	$(BIN)/python -m pytest tests/test_docs.py
 
-lock: setup-dev ## renew the hashed lock files (needs uv)
-	uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
-	uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev -o requirements-dev.lock
+LOCK := uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+lock: ## renew the hashed lock files (needs uv)
+	$(LOCK) --group build -o requirements.lock
+	$(LOCK) --group build --group dev -o requirements-dev.lock
 
 clean: ## remove .venv and caches
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist
