@@ -63,14 +63,12 @@ def split_lines(values: pa.LargeBinaryArray) -> Lines:
     message = np.arange(len(starts), dtype=np.int32)
     record = np.zeros(len(starts), np.int32)
     if len(breaks):
-        # Every body begins a line and so does what follows a break; both ends are found likewise, in step.
-        body_ends = ends
+        count = np.searchsorted(breaks, ends) - np.searchsorted(breaks, starts) + 1
+        message = np.repeat(message, count)
+        record = (np.arange(len(message)) - np.repeat(np.cumsum(count) - count, count)).astype(np.int32)
+        # Line by line, what begins one and what ends one both ascend: sorted, they are in step.
         starts = np.sort(np.concatenate((starts, breaks + 1)), kind="stable")
         ends = np.sort(np.concatenate((ends, breaks)), kind="stable")
-        # A break that ends a body leaves an empty line before the next body begins; it belongs to the earlier one.
-        message = np.searchsorted(body_ends, ends, side="left").astype(np.int32)
-        begins = np.searchsorted(message, message, side="left")
-        record = (np.arange(len(starts)) - begins).astype(np.int32)
     starts, ends = _trimmed(content, starts, ends)
     filled = starts < ends
     if not filled.all():

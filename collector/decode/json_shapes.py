@@ -22,8 +22,11 @@ from collector.decode.operators import TEXT_MAP, empty_maps
 from collector.decode.spans import Positions, bounds, not_utf8
 
 _MOST_TEMPLATES = 64
-# Lines cut at a time: their text (2 MB at 1 kB a line) stays in the processor's cache between the passes over it.
-_BLOCK = 2048
+# Lines per block that no template can be made from, before the rest of the block is read one by one.
+_MOST_MODELLESS = 64
+# Lines cut at a time. Fewer stay in the processor's cache between the passes over them; more share each pass's cost
+# where shapes are many.
+_BLOCK = 8192
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -78,9 +81,44 @@ def shapes(
     """
     groups: list[Shape] = []
     refused: Refused = []
+    templates: list[Template] = []
     for first in range(0, len(text), _BLOCK):
-        _block(text.slice(first, _BLOCK), first, classify, known, limits, groups, refused)
-    return groups, refused
+        _block(text.slice(first, _BLOCK), first, classify, known, limits, templates, groups, refused)
+    # Lines that differ only in which values are null make several groups, which callers need not see.
+    alike: dict[tuple[str, frozenset[str]], list[Shape]] = {}
+    for group in groups:
+        alike.setdefault((group.form, frozenset(group.columns)), []).append(group)
+    return [_together(same) for same in alike.values()], refused
+
+
+def _together(groups: list[Shape]) -> Shape:
+    """Groups with the same columns as one."""
+    if len(groups) == 1:
+        return groups[0]
+    columns: dict[str, JsonColumn] = {}
+    for name in groups[0].columns:
+        parts = [group.columns[name] for group in groups]
+        columns[name] = JsonColumn(
+            pa.concat_arrays([part.text for part in parts]),
+            _masks([part.present for part in parts], parts),
+            _masks([part.quoted for part in parts], parts),
+        )
+    return Shape(
+        groups[0].form,
+        np.concatenate([group.rows for group in groups]),
+        columns,
+        pa.concat_arrays([group.extra for group in groups]),
+        groups[0].keys,
+    )
+
+
+def _masks(masks: list[Mask | None], parts: list[JsonColumn]) -> Mask | None:
+    """Masks end to end, where None = all."""
+    if all(mask is None for mask in masks):
+        return None
+    return np.concatenate(
+        [np.ones(len(part.text), np.bool_) if mask is None else mask for mask, part in zip(masks, parts, strict=True)]
+    )
 
 
 def _block(
@@ -89,6 +127,7 @@ def _block(
     classify: Classifier,
     known: Mapping[str, Set[str]],
     limits: Limits,
+    templates: list[Template],
     groups: list[Shape],
     refused: Refused,
 ) -> None:
@@ -102,33 +141,49 @@ def _block(
     open_rows = (length >= 2) & (length <= limits.value_bytes) & lines.simple & ~not_utf8(text)
     remaining = np.flatnonzero(open_rows)
     odd: list[Positions] = [np.flatnonzero(~open_rows)]
-    for _ in range(_MOST_TEMPLATES):
-        if not len(remaining):
-            break
+    for template in templates:
+        remaining = _cut(template, lines, remaining, offset, classify, known, groups)
+    while len(remaining) and len(templates) < _MOST_TEMPLATES:
         model = int(remaining[0])
-        line = content[starts[model] : ends[model]].tobytes()
         begin = int(lines.first_quote[model])
         places = lines.quotes[begin : begin + int(lines.quote_count[model])] - starts[model]
-        template = Template.of(line, places, limits.depth)
-        if template is None or len(template.keys) > limits.keys:
+        template = Template.of(content[starts[model] : ends[model]].tobytes(), places, limits.depth)
+        if template is not None and len(template.keys) <= limits.keys:
+            templates.append(template)
+            remaining = _cut(template, lines, remaining, offset, classify, known, groups)
+        if len(remaining) and remaining[0] == model:
             odd.append(remaining[:1])
             remaining = remaining[1:]
-            continue
-        found = template.match(lines, remaining[lines.quote_count[remaining] == template.quotes])
-        left = np.ones(len(starts), np.bool_)
-        left[found.rows] = False
-        left[model] = False
-        remaining = remaining[left[remaining]]
-        if not len(found.rows) or found.rows[0] != model:
-            odd.append(np.array([model]))  # it does not match the line it is made from: never expected, and harmless
-        if len(found.rows):
-            groups.append(_shape(template, lines, found, offset, classify, known))
+            if len(odd) > _MOST_MODELLESS:
+                break
     odd.append(remaining)
     rows = np.sort(np.concatenate(odd))
     if len(rows):
         slow, bad = one_by_one(text.take(pa.array(rows)), rows + offset, classify, known, limits)
         groups.extend(slow)
         refused.extend(bad)
+
+
+def _cut(
+    template: Template,
+    lines: QuotedLines,
+    rows: Positions,
+    offset: int,
+    classify: Classifier,
+    known: Mapping[str, Set[str]],
+    groups: list[Shape],
+) -> Positions:
+    """Add the group of those of `rows` that have the template's shape; returns the others."""
+    candidates = rows[lines.quote_count[rows] == template.quotes]
+    if not len(candidates):
+        return rows
+    found = template.match(lines, candidates)
+    if not len(found.rows):
+        return rows
+    groups.append(_shape(template, lines, found, offset, classify, known))
+    left = np.ones(len(lines.starts), np.bool_)
+    left[found.rows] = False
+    return rows[left[rows]]
 
 
 def _shape(
