@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,8 +79,8 @@ def constant(value: str, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
 
 
-def groups(columns: Sequence[npt.NDArray[np.integer]]) -> tuple[npt.NDArray[np.int64], Codes]:
-    """The distinct combinations of integer columns (non-negative, equally long, at least one).
+def groups(columns: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int64], Codes]:
+    """The distinct combinations of integer or boolean columns (non-negative, equally long, at least one).
 
     Returns:
         first: for each distinct combination, in order of appearance, the row where it first occurs.

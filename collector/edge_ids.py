@@ -72,8 +72,8 @@ def edge_ids(calls: pa.RecordBatch) -> Edges:
     Args:
         calls: any subset of the columns of `calls`, names as plain strings or dictionaries; what is absent is empty.
 
-    An id is 0, and the call is left out of the rollups, where the line is not the one to count (COUNTED_LOG_TYPES), where
-    the destination has no name, and where the caller has none but an address. A caller with neither is counted:
+    An id is 0, and the call is left out of the rollups, where the line is not the one to count (COUNTED_LOG_TYPES),
+    where the destination has no name, and where the caller has none but an address. A caller with neither is counted:
     nobody will ever know more of it.
     """
     names = set(calls.schema.names)

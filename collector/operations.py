@@ -49,7 +49,7 @@ def is_generated(segment: str) -> bool:
 
 
 def template_path(path: str) -> str:
-    """The template of one path: no query, no fragment, no matrix parameters, ids replaced, at most MAX_SEGMENTS segments.
+    """The template of one path: no query, fragment or matrix parameters, ids replaced, at most MAX_SEGMENTS segments.
 
     An absolute URI keeps its path only. `""` stays `""`.
     """

@@ -1,8 +1,8 @@
 """What became of a call: whether the proxy let it pass, which policy refused it, and who failed.
 
-Input is what one proxy line says: status, gRPC status, Envoy's response flags and details, termination details. Sources:
-envoyproxy.io, "Access log format strings" (RESPONSE_FLAGS), "HTTP response code details"; Envoy's RBAC, JWT and
-external-authorization filters; Istio's policy ids `ns[NS]-policy[NAME]-rule[N]`.
+Input is what one proxy line says: status, gRPC status, Envoy's response flags and details, termination details.
+Sources: envoyproxy.io, "Access log format strings" (RESPONSE_FLAGS), "HTTP response code details"; Envoy's RBAC, JWT
+and external-authorization filters; Istio's policy ids `ns[NS]-policy[NAME]-rule[N]`.
 
 Verdict: `denied` when details or flags name an authorization filter; `allowed` when the call came behind those filters
 (an upstream was chosen or answered); else `unknown`. A 403 that came `via_upstream` is the application's own.
@@ -94,8 +94,11 @@ class Line(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """See the module's docstring. `denied_by`: the policy id, `none` (no ALLOW policy matched), `jwt_authn`, `ext_authz`
-    or `ext_authz:PROVIDER`; `""` where the line names nothing."""
+    """See the module's docstring.
+
+    `denied_by` is the policy id, `none` (no ALLOW policy matched), `jwt_authn`, `ext_authz` or `ext_authz:PROVIDER`;
+    `""` where the line names nothing.
+    """
 
     verdict: Verdict = "unknown"
     denied_by: str = ""
@@ -120,7 +123,7 @@ def _by_details(details: str) -> Fault | None:
 
 
 def _by_flags(flags: frozenset[str], line: Line) -> Fault:
-    if flags == {"FI"} and 0 < line.status < 500:
+    if flags <= {"FI"} and 0 < line.status < 500:
         return "none"
     if "SI" in flags and line.status == 408:
         return "caller"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,9 +140,11 @@ def _facts(
     first, group = groups([*texts, pod, keys, bits])
     ends: list[Endpoints] = []
     for row in first.tolist():
-        named = {name: pool.values[codes[row]] for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)}
-        flagged = {name: bool(flag[row]) for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
-        ends.append(resolve(Facts(**named, **flagged, pod=pods[pod[row]], carried=sets[keys[row]], mesh=mesh)))
+        facts: dict[str, Any] = {
+            name: pool.values[codes[row]] for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)
+        }
+        facts |= {name: bool(flag[row]) for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
+        ends.append(resolve(Facts(**facts, pod=pods[pod[row]], carried=sets[keys[row]], mesh=mesh)))
     return ends, group
 
 
@@ -279,8 +282,8 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
 
     Returns:
         As many rows, in order. Besides the columns of `calls`: `_message` and `_record` as given, and for
-        `identity.addresses.complete`: `_upstream_local_ip`, `_downstream_remote_ip`, `_downstream_local_ip` (binary(16)),
-        `_downstream_remote_port` (uint16), `_downstream_tls` (text), `_weak`, `_by_address` (bool).
+        `identity.addresses.complete`: `_upstream_local_ip`, `_downstream_remote_ip`, `_downstream_local_ip`
+        (binary(16)), `_downstream_remote_port` (uint16), `_downstream_tls` (text), `_weak`, `_by_address` (bool).
         Names that the line does not give are `""`, addresses `::`.
 
     Pure. Never raises for any content of the columns.

@@ -1,7 +1,7 @@
 """Who called whom, as one proxy line tells it.
 
-`Facts` are the low-cardinality parts of a line that bear on identity; `resolve` turns them into both ends of the call. A
-batch of 100 000 lines has a few thousand distinct `Facts`, and `resolve` runs once for each of them.
+`Facts` are the low-cardinality parts of a line that bear on identity; `resolve` turns them into both ends of the call.
+A batch of 100 000 lines has a few thousand distinct `Facts`, and `resolve` runs once for each of them.
 
 Which side the proxy was on decides everything else: on the destination's side the peer certificate is the caller's and
 the pod is the callee; on the source's side the pod is the caller and the cluster names the callee; a gateway is its own
@@ -47,7 +47,7 @@ class Facts(NamedTuple):
     own_is_client: bool = False
     """The downstream connected from the pod's own address, or from loopback."""
     forwards: bool = False
-    """The proxy took the call from another address on the address that it calls from, and knew of a forwarded client."""
+    """The proxy was called on the address that it calls from, by another address, for a forwarded client."""
     to_self: bool = False
     """The upstream is in the proxy's own pod: 127.0.0.1, ::1, or the address that the downstream connected to."""
     sees_upstream: bool = False

@@ -1,7 +1,8 @@
 """Who had which address when: the alias table's `pod_ip` and `service_ip` rows as an index for whole columns.
 
-An address belongs to one pod at a time. Where two claim it, the later start ends the earlier one: a load of the inventory
-states what exists, and a pod that has left is only noticed by the one that took its address. The past stays as it was.
+An address belongs to one pod at a time. Where two claim it, the later start ends the earlier one: a load of the
+inventory states what exists, and a pod that has left is only noticed by the one that took its address. The past stays
+as it was.
 """
 
 from __future__ import annotations
@@ -17,12 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.identity.socket_addresses import UNKNOWN, ip_bytes
+from storage.tables import ALIASES
 
 Int64s = npt.NDArray[np.int64]
-_COLUMNS = (
-    "kind cluster name_namespace name valid_from valid_to namespace workload service service_account pod version "
-    "is_gateway evidence loaded_at"
-).split()
+_COLUMNS = ALIASES.names
 _POD, _SERVICE, _HOST = "pod_ip", "service_ip", "host"
 
 

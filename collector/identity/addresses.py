@@ -2,8 +2,8 @@
 
     to_calls, calls_json ──► complete(calls, book) ──► edge_ids ──► calls
 
-A name that the line gives is never replaced, except one that only the caller chose (an authority, an SNI on the way out):
-what is known of the address outranks it. `logged` is left alone: what is filled in here no line has said.
+A name that the line gives is never replaced, except one that only the caller chose (an authority, an SNI on the way
+out): what is known of the address outranks it. `logged` is left alone: what is filled in here no line has said.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def complete(calls: pa.RecordBatch, book: AddressBook) -> pa.RecordBatch:
 
     Returns:
         As many rows, in order; endpoint columns, `reporter`, `log_type`, `direction`, `protocol`, `operation`, `tls`,
-        `verdict`, `denied_by` and `fault` are there in every case. Auxiliary columns are gone, but for `_message` and `_record`.
+        `verdict`, `denied_by` and `fault` are there in every case. Auxiliary columns are gone, but for `_message` and
+        `_record`.
 
     Pure. Never raises for any content of the columns.
     """

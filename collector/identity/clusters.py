@@ -2,7 +2,8 @@
 
 Sources: Istio's `DIRECTION|PORT|SUBSET|HOST` and its DNS form `DIRECTION_.PORT_.SUBSET_.HOST` (istio/istio,
 pilot/pkg/model: BuildSubsetKey, BuildDNSSrvSubsetKey), Consul's `[SUBSET.]SERVICE.NAMESPACE.DC.internal.ID.consul`,
-OSM's `NAMESPACE/SERVICE|PORT[|local]`, Kubernetes "DNS for Services and Pods". Hostile text that fits no form is `unknown`.
+OSM's `NAMESPACE/SERVICE|PORT[|local]`, Kubernetes "DNS for Services and Pods".
+Hostile text that fits no form is `unknown`.
 """
 
 from __future__ import annotations

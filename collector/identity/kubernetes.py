@@ -54,7 +54,7 @@ def first_label(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def workload_of(pod_name: str) -> str:
-    """The Deployment, StatefulSet, DaemonSet, Job or CronJob of a pod, from the pod's name alone; else the name itself."""
+    """The Deployment, StatefulSet, DaemonSet, Job or CronJob of a pod, from its name alone; else the name itself."""
     for pattern in (_CRON_JOB, _DEPLOYMENT, _STATEFUL_SET, _SUFFIXED):
         if match := pattern.fullmatch(pod_name):
             return match["owner"]

@@ -1,7 +1,7 @@
 """`ip:port` columns as Envoy prints them → IPv6 bytes and ports, without a Python step per row.
 
 Forms: `10.0.0.1:80`, `[2001:db8::1]:80`, a bare address, `tcp://10.0.0.1:80` (old releases),
-`envoy://connect_originate/10.0.0.1:80` (waypoints). Pipes, `envoy://internal_client_address/` and nonsense have no address.
+`envoy://connect_originate/10.0.0.1:80` (waypoints). Pipes, `envoy://internal_client_address/` and nonsense have none.
 """
 
 from __future__ import annotations
