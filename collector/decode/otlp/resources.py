@@ -29,6 +29,7 @@ _WANTED = frozenset(key.encode() for keys in IDENTITY.values() for key in keys)
 
 MAX_MAP_BYTES = 8192
 """A resource stands in every row of its records: what passes this many bytes of keys and values is left out."""
+_LARGE_BYTES = 2048
 
 
 def identity_columns(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
@@ -52,14 +53,17 @@ def identity_columns(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) -
 
 
 def _maps(attributes: Attributes) -> pa.MapArray:
-    """The attribute maps, none longer than `MAX_MAP_BYTES`: entries that would pass it are left out, in order."""
+    """The attribute maps, none longer than `MAX_MAP_BYTES`: from a longer one large entries are left out, then its end."""
     maps = attributes.maps()
     sizes = pc.add(pc.binary_length(maps.keys), pc.binary_length(maps.items)).to_numpy().astype(np.int64)
     starts = offsets_of(attributes.counts)
     total = offsets_of(sizes)
     if not (total[starts[1:]] - total[starts[:-1]] > MAX_MAP_BYTES).any():
         return maps
-    keep = total[1:] - total[starts[:-1]][attributes.owner] <= MAX_MAP_BYTES
+    too_long = total[starts[1:]] - total[starts[:-1]] > MAX_MAP_BYTES
+    large = (sizes > _LARGE_BYTES) & too_long[attributes.owner]
+    total = offsets_of(np.where(large, 0, sizes))
+    keep = ~large & (total[1:] - total[starts[:-1]][attributes.owner] <= MAX_MAP_BYTES)
     counts = np.bincount(attributes.owner[keep], minlength=attributes.records)
     kept = pa.array(keep)
     return pa.MapArray.from_arrays(
