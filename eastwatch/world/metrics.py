@@ -84,6 +84,7 @@ class MetricShipper:
         self._next_us = start_us + _SCRAPE_US
         self._seed = seed
         self._number: dict[_Key, int] = {}
+        self._known: dict[tuple[int, bytes], int] = {}
         self._pod: list[int] = []
         self._tcp: list[bool] = []
         # Attributes are another field in a histogram point than in a number point.
@@ -134,7 +135,7 @@ class MetricShipper:
             end_us, took_us = (calls.server_start_us + calls.server_duration_us)[rows], calls.server_duration_us[rows]
         if tcp:
             status = np.zeros(len(rows), np.int64)
-        site = f"{calls.source.id}>{calls.operation.id if tcp else calls.destination.id}"
+        site = f"{calls.source.id}>{calls.destination.id}"
         series = self._series(site, from_source, calls.source, calls.destination, reporting, other, status, grpc,
                               calls.outcome[rows], tcp)  # fmt: skip
         self._events.append(_Event(series, end_us, took_us / 1000, calls.bytes_sent[rows], calls.bytes_received[rows]))
@@ -168,16 +169,21 @@ class MetricShipper:
         for pod, peer_pod, code, trailer, how in distinct.T.tolist():
             key = (site, from_source, pod, peer_pod, code, trailer, how)
             if key not in self._number:
-                self._number[key] = len(self._labels)
-                self._pod.append(pod)
-                self._tcp.append(tcp)
-                labels = attributes(
-                    self._label(from_source, source, destination, pod, peer_pod, code, trailer, how, tcp)
-                )
-                self._labels.append(NumberDataPoint(attributes=labels).SerializeToString())
-                self._histogram_labels.append(HistogramDataPoint(attributes=labels).SerializeToString())
+                labels = self._label(from_source, source, destination, pod, peer_pod, code, trailer, how, tcp)
+                self._number[key] = self._numbered(pod, labels, tcp)
             numbers.append(self._number[key])
         return np.array(numbers, np.int64)[inverse.reshape(-1)]
+
+    def _numbered(self, pod: int, labels: dict[str, Value], tcp: bool) -> int:
+        """The number of a series; what the labels do not tell apart is one series."""
+        encoded = NumberDataPoint(attributes=attributes(labels)).SerializeToString()
+        if (pod, encoded) not in self._known:
+            self._known[pod, encoded] = len(self._labels)
+            self._pod.append(pod)
+            self._tcp.append(tcp)
+            self._labels.append(encoded)
+            self._histogram_labels.append(HistogramDataPoint(attributes=attributes(labels)).SerializeToString())
+        return self._known[pod, encoded]
 
     def _workloads(self) -> Ints:
         """For each pod the first pod of its workload, which stands for the workload."""

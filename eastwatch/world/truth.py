@@ -18,24 +18,53 @@ from numpy.typing import NDArray
 from eastwatch.world.happenings import GRPC_ERRORS, Calls, Connections, Deliveries, Happenings, Ints, Outcome, Queries
 from eastwatch.world.model import External, Place, Service, Topology
 
+_NOTHING = np.zeros(0, np.int64)
+
 
 @dataclass(slots=True)
-class _Edge:
-    direction: str
+class _Tally:
+    """Calls counted from one kind of evidence."""
+
     requests: int = 0
     errors: int = 0
-    attempts: int | None = None
-    denied: int | None = None
-    mtls: int = 0
-    plaintext: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
     statuses: Counter[str] = field(default_factory=Counter[str])
     protocols: Counter[str] = field(default_factory=Counter[str])
     took_ms: Counter[int] = field(default_factory=Counter[int])
-    evidence: set[str] = field(default_factory=set[str])
     first_us: int = 2**62
     last_us: int = 0
+
+    def add(self, protocol: str, start_us: Ints, took_us: Ints, sent: Ints, received: Ints) -> None:
+        if len(start_us) == 0:
+            return
+        self.requests += len(start_us)
+        self.protocols[protocol] += len(start_us)
+        whole_ms, counts = np.unique(took_us // 1000, return_counts=True)
+        self.took_ms.update(dict(zip(whole_ms.tolist(), counts.tolist(), strict=True)))
+        self.bytes_sent += int(sent.sum())
+        self.bytes_received += int(received.sum())
+        self.first_us = min(self.first_us, int(start_us.min()))
+        self.last_us = max(self.last_us, int(start_us.max()))
+
+
+@dataclass(slots=True)
+class _Edge:
+    direction: str
+    logged: _Tally = field(default_factory=_Tally)
+    """From the lines of the side that counts."""
+    traced: _Tally = field(default_factory=_Tally)
+    """From spans: these count where no proxy speaks."""
+    attempts: int | None = None
+    denied: int | None = None
+    mtls: int = 0
+    plaintext: int = 0
+    evidence: set[str] = field(default_factory=set[str])
+
+    @property
+    def seen(self) -> bool:
+        """Whether anybody could tell: a call that its caller did not log and that reached nobody left no trace."""
+        return bool(self.logged.requests or self.traced.requests)
 
 
 class Truth:
@@ -59,12 +88,12 @@ class Truth:
     def nodes(self) -> list[dict[str, Any]]:
         """Every node that an edge touches."""
         places = self._topology.places
-        ids = sorted({end for edge in self._edges for end in edge})
+        ids = sorted({end for ends, edge in self._edges.items() if edge.seen for end in ends})
         return [_node(places[id]) for id in ids]
 
     def edges(self) -> list[dict[str, Any]]:
         """Every edge with its numbers, ordered by its ends."""
-        return [_document(source, destination, edge) for (source, destination), edge in sorted(self._edges.items())]
+        return [_document(*ends, edge) for ends, edge in sorted(self._edges.items()) if edge.seen]
 
     def _edge(self, source: Service, destination: Place) -> _Edge:
         key = (source.id, destination.id)
@@ -79,95 +108,94 @@ class Truth:
         if source.meshed:
             # A caller without a sidecar is `unknown` in the callee's metrics: they name no edge.
             edge.evidence.add("metric")
-        if calls.client_spans is not None:
-            edge.evidence.add("trace")
         source_reports = source.meshed and source.logs
         callee_reports = isinstance(destination, Service) and destination.meshed and destination.logs
-        if source_reports or callee_reports:
-            edge.evidence.add("log")
         if callee_reports:
-            reached = calls.callee_pod >= 0
-            lines = int(reached.sum())
-            edge.attempts = (edge.attempts or 0) + lines
-            edge.denied = (edge.denied or 0) + int((calls.outcome[reached] == Outcome.DENIED).sum())
-            if source.meshed:
-                edge.mtls += lines
-            else:
-                edge.plaintext += lines
-        if calls.failed_attempt and source_reports:
+            self._received(edge, calls)
+        if calls.client_spans is not None:
+            edge.evidence.add("trace")
+            self._client_spans(edge, calls)
+        if source_reports and not calls.failed_attempt:
+            edge.evidence.add("log")
+            self._lines(edge, calls, np.arange(len(calls)), calls.status, calls.grpc, calls.start_us, calls.duration_us)
+        elif callee_reports and not source_reports:
+            rows = np.flatnonzero(calls.callee_pod >= 0)
+            edge.evidence.add("log")
+            self._lines(
+                edge, calls, rows, calls.server_status, calls.server_grpc, calls.server_start_us,
+                calls.server_duration_us,
+            )  # fmt: skip
+
+    @staticmethod
+    def _received(edge: _Edge, calls: Calls) -> None:
+        """The callee's lines, one for each attempt that reached it."""
+        reached = calls.callee_pod >= 0
+        lines = int(reached.sum())
+        edge.attempts = (edge.attempts or 0) + lines
+        edge.denied = (edge.denied or 0) + int((calls.outcome[reached] == Outcome.DENIED).sum())
+        if calls.source.meshed:
+            edge.mtls += lines
+        else:
+            edge.plaintext += lines
+
+    @staticmethod
+    def _lines(
+        edge: _Edge, calls: Calls, rows: Ints, status: Ints, grpc: Ints, start_us: Ints, took_us: Ints
+    ) -> None:  # fmt: skip
+        """The lines of the side that counts."""
+        tally, destination = edge.logged, calls.destination
+        status, start_us, took_us = status[rows], start_us[rows], took_us[rows]
+        sent, received = calls.bytes_sent[rows], calls.bytes_received[rows]
+        if isinstance(destination, External) and destination.way == "sealed":
+            tally.errors += int((calls.outcome[rows] == Outcome.UNREACHABLE).sum())
+            tally.add("tcp", start_us, took_us, sent, received)
             return
-        if source_reports or not callee_reports:
-            start_us, took_us, status, grpc = calls.start_us, calls.duration_us, calls.status, calls.grpc
-            counted = np.ones(len(calls), np.bool_)
-        else:
-            start_us, took_us = calls.server_start_us, calls.server_duration_us
-            status, grpc = calls.server_status, calls.server_grpc
-            counted = calls.callee_pod >= 0
-        sealed = isinstance(destination, External) and destination.way == "sealed"
-        if sealed:
-            edge.protocols["tcp"] += int(counted.sum())
-            edge.errors += int((calls.outcome[counted] == Outcome.UNREACHABLE).sum())
-        else:
-            # Nothing of ours ends without a status except by DC, which is the client's doing.
-            errors = (status >= 500) | GRPC_ERRORS[grpc]
-            edge.errors += int(errors[counted].sum())
-            edge.statuses.update(map(str, status[counted].tolist()))
-            if isinstance(destination, Service) and destination.protocol == "grpc":
-                edge.protocols["grpc"] += int(counted.sum())
-            elif calls.visitors is not None:
-                http2 = int(calls.visitors.http2.sum())
-                edge.protocols.update({"http2": http2, "http": len(calls) - http2})
-            else:
-                edge.protocols["http"] += int(counted.sum())
-        _count(edge, start_us[counted], took_us[counted], calls.bytes_sent[counted], calls.bytes_received[counted])
+        # Nothing of ours ends without a status except by DC, which is the client's doing and no error.
+        tally.errors += int(((status >= 500) | GRPC_ERRORS[grpc[rows]]).sum())
+        tally.statuses.update(map(str, status.tolist()))
+        if calls.visitors is not None:
+            for protocol, chosen in (("http2", calls.visitors.http2), ("http", ~calls.visitors.http2)):
+                tally.add(protocol, start_us[chosen], took_us[chosen], sent[chosen], received[chosen])
+            return
+        grpc_spoken = isinstance(destination, Service) and destination.protocol == "grpc"
+        tally.add("grpc" if grpc_spoken else "http", start_us, took_us, sent, received)
+
+    @staticmethod
+    def _client_spans(edge: _Edge, calls: Calls) -> None:
+        spans, destination = calls.client_spans, calls.destination
+        assert spans is not None
+        grpc = isinstance(destination, Service) and destination.protocol == "grpc"
+        failed = calls.grpc != 0 if grpc else (calls.status >= 400) | (calls.status == 0)
+        edge.traced.errors += int(failed.sum())
+        edge.traced.add("grpc" if grpc else "http", spans.start_us, spans.duration_us, _NOTHING, _NOTHING)
 
     def _connections(self, connections: Connections) -> None:
-        source, destination = connections.source, connections.destination
-        edge = self._edge(source, destination)
+        destination = connections.destination
+        edge = self._edge(connections.source, destination)
         edge.evidence |= {"log", "metric"}
-        edge.protocols["tcp"] += len(connections)
-        edge.errors += int((connections.outcome == Outcome.UNREACHABLE).sum())
-        if destination.meshed and destination.logs:
-            reached = connections.callee_pod >= 0
-            edge.attempts = (edge.attempts or 0) + int(reached.sum())
-            edge.denied = (edge.denied or 0) + int((connections.outcome == Outcome.DENIED).sum())
-            edge.mtls += int(reached.sum())
-        _count(
-            edge,
+        edge.logged.errors += int((connections.outcome == Outcome.UNREACHABLE).sum())
+        edge.logged.add(
+            "tcp",
             connections.start_us,
             connections.duration_us,
             connections.bytes_sent,
             connections.bytes_received,
         )
+        if destination.meshed and destination.logs:
+            reached = int((connections.callee_pod >= 0).sum())
+            edge.attempts = (edge.attempts or 0) + reached
+            edge.denied = (edge.denied or 0) + int((connections.outcome == Outcome.DENIED).sum())
+            edge.mtls += reached
 
     def _queries(self, queries: Queries) -> None:
-        store = self._topology.service(queries.query.store)
-        edge = self._edge(queries.source, store)
+        edge = self._edge(queries.source, self._topology.service(queries.query.store))
         edge.evidence.add("trace")
-        pooled = any(p.source == queries.source.id and p.destination == store.id for p in self._topology.pools)
-        if not pooled:
-            # No proxy speaks of it: the spans are all there is.
-            edge.protocols["database"] += len(queries.pod)
-            _count(edge, queries.start_us, queries.duration_us, None, None)
+        edge.traced.add("database", queries.start_us, queries.duration_us, _NOTHING, _NOTHING)
 
     def _deliveries(self, deliveries: Deliveries) -> None:
         edge = self._edge(deliveries.source, deliveries.destination)
         edge.evidence.add("trace")
-        edge.protocols["messaging"] += len(deliveries.producer_pod)
-        _count(edge, deliveries.consumer_start_us, deliveries.consumer_duration_us, None, None)
-
-
-def _count(edge: _Edge, start_us: Ints, took_us: Ints, sent: Ints | None, received: Ints | None) -> None:
-    if len(start_us) == 0:
-        return
-    edge.requests += len(start_us)
-    whole_ms, counts = np.unique(took_us // 1000, return_counts=True)
-    edge.took_ms.update(dict(zip(whole_ms.tolist(), counts.tolist(), strict=True)))
-    if sent is not None and received is not None:
-        edge.bytes_sent += int(sent.sum())
-        edge.bytes_received += int(received.sum())
-    edge.first_us = min(edge.first_us, int(start_us.min()))
-    edge.last_us = max(edge.last_us, int(start_us.max()))
+        edge.traced.add("messaging", deliveries.consumer_start_us, deliveries.consumer_duration_us, _NOTHING, _NOTHING)
 
 
 def _node(place: Place) -> dict[str, Any]:
@@ -187,33 +215,32 @@ def _node(place: Place) -> dict[str, Any]:
 
 
 def _document(source: str, destination: str, edge: _Edge) -> dict[str, Any]:
-    known = edge.mtls + edge.plaintext
-    values: NDArray[np.int64] = np.array(sorted(edge.took_ms), np.int64)
-    ranks = np.cumsum([edge.took_ms[value] for value in values.tolist()])
-    proxied = "log" in edge.evidence
+    tls_known = edge.mtls + edge.plaintext
+    proxied = edge.logged.requests > 0
+    tally = edge.logged if proxied else edge.traced
+    values: NDArray[np.int64] = np.array(sorted(tally.took_ms), np.int64)
+    ranks = np.cumsum([tally.took_ms[value] for value in values.tolist()])
     return {
         "source": source,
         "destination": destination,
         "direction": edge.direction,
-        "protocol": edge.protocols.most_common(1)[0][0] if edge.protocols else None,
-        "requests": edge.requests,
+        "protocol": tally.protocols.most_common(1)[0][0],
+        "requests": tally.requests,
         "attempts": edge.attempts,
-        "errors": edge.errors,
+        "errors": tally.errors,
         "denied": edge.denied,
-        "mtls_share": edge.mtls / known if known else None,
-        "statuses": dict(sorted(edge.statuses.items())),
+        "mtls_share": edge.mtls / tls_known if tls_known else None,
+        "statuses": dict(sorted(tally.statuses.items())),
         **{f"p{p}_ms": _nearest_rank(values, ranks, p) for p in (50, 95, 99)},
-        "bytes_sent": edge.bytes_sent if proxied else None,
-        "bytes_received": edge.bytes_received if proxied else None,
+        "bytes_sent": tally.bytes_sent if proxied else None,
+        "bytes_received": tally.bytes_received if proxied else None,
         "evidence": [kind for kind in ("log", "metric", "trace") if kind in edge.evidence],
-        "first_seen": time_text(edge.first_us),
-        "last_seen": time_text(edge.last_us),
+        "first_seen": time_text(tally.first_us),
+        "last_seen": time_text(tally.last_us),
     }
 
 
-def _nearest_rank(values: NDArray[np.int64], ranks: NDArray[np.int64], percent: int) -> int | None:
-    if len(values) == 0:
-        return None
+def _nearest_rank(values: NDArray[np.int64], ranks: NDArray[np.int64], percent: int) -> int:
     rank = -(-percent * int(ranks[-1]) // 100)
     return int(values[np.searchsorted(ranks, rank)])
 
