@@ -11,9 +11,10 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from collector.contract import MESSAGE, Batch, DeadLetter, Decoded, Decoder
+from collector.contract import MESSAGE, Batch, DeadLetter, Decoder
 from collector.edge_ids import edge_ids
 from collector.identity.addresses import AddressBook, complete
+from collector.ingest.isolate import isolate
 from collector.sources.source import Bounds, Cut
 from storage.conform import conform
 from storage.tables import CALLS, DEAD_LETTERS, EDGE_KEYS, TABLES
@@ -39,6 +40,10 @@ class Prepared:
     rows: Mapping[str, int]
     """Rows per table, dead letters not among them."""
     dead: int
+    sample: DeadLetter | None
+    """The first dead letter."""
+    broken: int
+    """Messages on which decoding itself broke; they are among the dead."""
 
     @property
     def records(self) -> int:
@@ -51,16 +56,48 @@ def decoder_label(decoder: Decoder) -> str:
     return f"{decoder.name}/{decoder.version}"
 
 
-def prepare(cut: Cut, bounds: Bounds, decoded: Decoded, book: AddressBook, *, dead_letter_bytes: int) -> Prepared:
-    """Turn a decoded cut into inserts.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Content:
+    tables: Mapping[str, pa.RecordBatch]
+    edge_keys: pa.RecordBatch | None
+    dead: Sequence[DeadLetter]
+    letters: pa.RecordBatch | None
+
+
+def prepare(
+    cut: Cut, bounds: Bounds, decoder: Decoder, book: AddressBook, *, dead_letter_bytes: int = 65536
+) -> Prepared:
+    """Decode a cut and turn it into inserts. Never raises for any content of its messages.
 
     Tokens name the bounds and decoder that were recorded, not the ones of today: rows that an earlier version inserted
     are not inserted again by a later one.
     """
     batch = cut.batch
+    broken: list[DeadLetter] = []
+
+    def content(part: Batch) -> _Content:
+        return _content(part, bounds, decoder, book, dead_letter_bytes)
+
+    try:
+        found = content(batch)
+    except Exception:  # noqa: BLE001 - found out message by message, and told by a dead letter
+        rest, broken = isolate(batch, content)
+        found = content(rest)
     token = f"{batch.cluster_id}/{batch.topic_id}/{batch.partition}/{bounds.first}-{bounds.last}/{bounds.decoder}"
-    inserts: list[Insert] = []
-    rows: dict[str, int] = {}
+    inserts = [Insert(name, table, f"{token}/{name}") for name, table in found.tables.items()]
+    letters = [found.letters] if found.letters is not None else []
+    if broken:
+        letters.append(_dead_letters(batch, broken, bounds.received_at, dead_letter_bytes))
+    if letters:
+        inserts.append(Insert(DEAD_LETTERS.name, _joined(letters), f"{token}/{DEAD_LETTERS.name}"))
+    dead = [*found.dead, *broken]
+    rows = {name: table.num_rows for name, table in found.tables.items()}
+    return Prepared(cut, bounds, found.edge_keys, inserts, rows, len(dead), dead[0] if dead else None, len(broken))
+
+
+def _content(batch: Batch, bounds: Bounds, decoder: Decoder, book: AddressBook, keep_bytes: int) -> _Content:
+    decoded = decoder.decode(batch.values)
+    tables: dict[str, pa.RecordBatch] = {}
     edge_keys: pa.RecordBatch | None = None
     for name, columns in decoded.tables.items():
         if columns.num_rows == 0:
@@ -68,16 +105,16 @@ def prepare(cut: Cut, bounds: Bounds, decoded: Decoded, book: AddressBook, *, de
         if name == CALLS.name:
             columns, keys = _with_edges(complete(columns, book))
             edge_keys = conform(EDGE_KEYS, keys, received_on=bounds.received_at.date())
-        columns = columns.append_column("offset", batch.offsets.take(columns.column(MESSAGE)))
-        table = conform(
-            TABLES[name], columns, received_at=bounds.received_at, topic=batch.topic, partition=batch.partition
+        tables[name] = conform(
+            TABLES[name],
+            columns,
+            received_at=bounds.received_at,
+            topic=batch.topic,
+            partition=batch.partition,
+            offset=batch.offsets.take(columns.column(MESSAGE)),
         )
-        inserts.append(Insert(name, table, f"{token}/{name}"))
-        rows[name] = table.num_rows
-    if decoded.dead:
-        letters = dead_letters(batch, decoded.dead, bounds.received_at, dead_letter_bytes)
-        inserts.append(Insert(DEAD_LETTERS.name, letters, f"{token}/{DEAD_LETTERS.name}"))
-    return Prepared(cut, bounds, edge_keys, inserts, rows, len(decoded.dead))
+    letters = _dead_letters(batch, decoded.dead, bounds.received_at, keep_bytes) if decoded.dead else None
+    return _Content(tables, edge_keys, decoded.dead, letters)
 
 
 def _with_edges(calls: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
@@ -86,16 +123,15 @@ def _with_edges(calls: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     return calls.append_column("base_edge_id", pa.array(edges.base_edge_id)), edges.keys
 
 
-def dead_letters(batch: Batch, dead: Sequence[DeadLetter], received_at: datetime, keep_bytes: int) -> pa.RecordBatch:
+def _dead_letters(batch: Batch, dead: Sequence[DeadLetter], received_at: datetime, keep_bytes: int) -> pa.RecordBatch:
     """Rows of `dead_letters` for what could not be decoded; payloads are cut at `keep_bytes`."""
-    offsets = batch.offsets.take(pa.array([letter.message for letter in dead], pa.int64()))
     columns = {
         "record": pa.array([letter.record for letter in dead], pa.uint32()),
         "format": pa.array([letter.format for letter in dead], pa.string()),
         "reason": pa.array([letter.reason for letter in dead], pa.string()),
         "payload": pa.array([letter.payload[:keep_bytes] for letter in dead], pa.binary()),
         "payload_bytes": pa.array([len(letter.payload) for letter in dead], pa.uint64()),
-        "offset": offsets,
+        "offset": batch.offsets.take(pa.array([letter.message for letter in dead], pa.int64())),
     }
     return conform(
         DEAD_LETTERS,
@@ -104,6 +140,10 @@ def dead_letters(batch: Batch, dead: Sequence[DeadLetter], received_at: datetime
         source=batch.topic,
         partition=batch.partition,
     )
+
+
+def _joined(letters: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(letters).unify_dictionaries().combine_chunks().to_batches()[0]
 
 
 Decoders = Callable[[str], Decoder]

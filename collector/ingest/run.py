@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collector.clock import Clock, SystemClock
-from collector.contract import Decoded
 from collector.errors import CollectorError
 from collector.ingest.addresses import AddressBooks
 from collector.ingest.bounds import BoundsBook
@@ -245,12 +244,12 @@ class Ingest:
             cut.lease.revoke()
             self._finish(item, rewind=True)
             return
-        decoded = decoder.decode(cut.batch.values)
-        prepared = prepare(
-            cut, bounds, decoded, self._patience(self._books.current), dead_letter_bytes=self._options.dead_letter_bytes
-        )
+        book = self._patience(self._books.current)
+        prepared = prepare(cut, bounds, decoder, book, dead_letter_bytes=self._options.dead_letter_bytes)
         self.counters.accepted(prepared.records)
-        self._judge(item, prepared, decoded)
+        if prepared.broken:
+            self._notice(f"{_where(cut)}: {prepared.broken} messages broke the decoder and are dead letters: a defect")
+        self._judge(item, prepared)
         write.submit((item, prepared))
 
     def _claim(self, cut: Cut, label: str) -> Bounds:
@@ -259,11 +258,10 @@ class Ingest:
             return Bounds(cut.batch.first, cut.batch.last, received_at, label)
         return self._patience(lambda: self._bounds.claim(cut, received_at, label))
 
-    def _judge(self, item: _Item, prepared: Prepared, decoded: Decoded) -> None:
+    def _judge(self, item: _Item, prepared: Prepared) -> None:
         rule = self._poison[id(item.mailbox.source)]
-        sample = decoded.dead[0] if decoded.dead else None
         try:
-            rule.judge(_where(item.cut), item.cut.format, prepared.records, prepared.dead, sample)
+            rule.judge(_where(item.cut), item.cut.format, prepared.records, prepared.dead, prepared.sample)
         except CollectorError:
             self.counters.refused(prepared.records)
             raise

@@ -16,7 +16,7 @@ def split_lines(block: pa.Buffer, position: int) -> tuple[pa.LargeBinaryArray, p
     size = block.size
     at = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(at == _NEWLINE).astype(np.int64) + 1
-    if len(ends) == 0 or ends[-1] != size:
+    if size and (len(ends) == 0 or ends[-1] != size):
         ends = np.append(ends, size)
     bounds = np.concatenate([np.zeros(1, np.int64), ends])
     values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), [None, pa.py_buffer(bounds), block])

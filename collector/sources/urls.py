@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from collector.errors import BadSource
 
@@ -116,6 +116,13 @@ def _safe(text: str) -> str:
     return re.sub(r"//[^/@]*@", "//", text)
 
 
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise BadSource(f"source {_safe(text)!r}: {error}, expected {_SHAPES}") from None
+
+
 def _query(text: str, query: str, known: set[str]) -> dict[str, str]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
@@ -162,7 +169,7 @@ def _host_port(text: str, place: str, default_port: int | None) -> tuple[str, in
 
 
 def _kafka(text: str) -> KafkaUrl:
-    parts = urlsplit(text)
+    parts = _split(text)
     credentials, _, places = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
     known = {"format", "group", "security", "mechanism", "ca", "cert", "key", "verify", "password_file"}
@@ -223,7 +230,7 @@ def _check_topics(text: str, topics: tuple[str, ...]) -> None:
 
 
 def _otlp(text: str) -> OtlpUrl:
-    parts = urlsplit(text)
+    parts = _split(text)
     if parts.query or parts.path not in ("", "/"):
         raise BadSource(f"source {text!r}: expected otlp://HOST:PORT and nothing behind it")
     host, port = _host_port(text, parts.netloc, 4318)
