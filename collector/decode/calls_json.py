@@ -14,8 +14,8 @@ The door for any source that eastwatch does not know. Required are `ts` and some
 
 from __future__ import annotations
 
-import ipaddress
 import re
+import socket
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
@@ -28,7 +28,7 @@ from collector.decode.envelope import Lines
 from collector.decode.json_shapes import JsonColumn, Shape
 from collector.decode.operators import TEXT_MAP
 from collector.decode.values import present, times, unsigned
-from storage.tables import CALLS, LC, LOGGED_BIT, TIME, arrow_type
+from storage.tables import CALLS, LOGGED_BIT, TIME
 
 VOCABULARIES: Mapping[str, tuple[str, ...]] = {
     "reporter": ("source", "destination", "gateway", "waypoint", "unknown"),
@@ -58,6 +58,7 @@ _UNSIGNED: Mapping[str, tuple[pa.DataType, int]] = {
 }
 _HEX_WIDTH = {"trace_id": 32, "span_id": 16}
 _LARGEST: Mapping[str, int] = {"status": 999}
+_IPV4 = b"\0" * 10 + b"\xff\xff"
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -135,8 +136,7 @@ def _column(name: str, kind: str, given: JsonColumn, refused: dict[int, str]) ->
         known = pc.is_in(filled, value_set=pa.array([None, *VOCABULARIES[name]], pa.string()))
         wrong = ~known.to_numpy(zero_copy_only=False)
         _refuse(refused, wrong, name, text, "one of " + ", ".join(VOCABULARIES[name]))
-    values = text.fill_null("")
-    return values.dictionary_encode() if kind == LC and arrow_type(kind) is None else values
+    return text.fill_null("")
 
 
 def _by_distinct(text: pa.StringArray, parse: Callable[[str], Any], to: pa.DataType, absent: Any) -> pa.Array:
@@ -149,10 +149,13 @@ def _by_distinct(text: pa.StringArray, parse: Callable[[str], Any], to: pa.DataT
 
 def _ip(text: str) -> bytes | None:
     try:
-        address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
-    except ValueError:
+        return _IPV4 + socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        pass
+    try:
+        return socket.inet_pton(socket.AF_INET6, text.strip("[]").partition("%")[0])
+    except (OSError, ValueError):
         return None
-    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
 
 
 def _hex(text: str, width: int) -> str | None:

@@ -80,23 +80,30 @@ _OPERATOR_OF: Mapping[str, tuple[str, int]] = {
 KNOWN: Set[str] = frozenset(_OPERATOR_OF) | {"kubernetes"}
 """Keys that are read as something else than an attribute. `kubernetes` is what Fluent Bit merges into parsed lines."""
 
-_PROXYS_OWN = frozenset(
-    spelling
-    for operator in (
+# Names that other programs' logs hardly have, `status` and `duration` not among them.
+_DISTINCTIVE: Mapping[str, str] = {
+    spelling: key
+    for key in (
         "response_code",
         "response_flags",
         "response_code_details",
-        "bytes_sent",
-        "duration_ms",
+        "connection_termination_details",
         "upstream_cluster",
         "upstream_host",
+        "upstream_service_time",
+        "x_envoy_upstream_service_time",
+        "upstream_local_address",
+        "downstream_local_address",
         "downstream_remote_address",
+        "downstream_direct_remote_address",
         "downstream_peer_uri_san",
-        "upstream_service_time_ms",
+        "downstream_peer_san",
+        "downstream_tls_version",
+        "requested_server_name",
+        "route_name",
     )
-    for key in KEYS[operator]
     for spelling in spellings(key)
-)
+}
 _TIMES = frozenset(spelling for key in KEYS["start_time"] for spelling in spellings(key))
 
 
@@ -104,8 +111,8 @@ _HOST = frozenset(spellings("host"))
 
 
 def recognises(keys: Set[str]) -> bool:
-    """Whether an object with these keys is a proxy's line: it has a time and something that a proxy writes."""
-    return not keys.isdisjoint(_TIMES) and not keys.isdisjoint(_PROXYS_OWN)
+    """Whether an object with these keys is a proxy's line: it has a time and two things that only a proxy writes."""
+    return not keys.isdisjoint(_TIMES) and len({_DISTINCTIVE[key] for key in keys & _DISTINCTIVE.keys()}) >= 2
 
 
 def operators(lines: Lines, shape: Shape) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:

@@ -144,16 +144,19 @@ def _block(
     for template in templates:
         remaining = _cut(template, lines, remaining, offset, classify, known, groups)
     while len(remaining) and len(templates) < _MOST_TEMPLATES:
-        model = int(remaining[0])
+        # The commonest kind first: no number of rare shapes can keep the templates from it.
+        counts = lines.quote_count[remaining]
+        model = int(remaining[np.argmax(counts == np.bincount(counts).argmax())])
         begin = int(lines.first_quote[model])
         places = lines.quotes[begin : begin + int(lines.quote_count[model])] - starts[model]
         template = Template.of(content[starts[model] : ends[model]].tobytes(), places, limits.depth)
         if template is not None and len(template.keys) <= limits.keys:
             templates.append(template)
             remaining = _cut(template, lines, remaining, offset, classify, known, groups)
-        if len(remaining) and remaining[0] == model:
-            odd.append(remaining[:1])
-            remaining = remaining[1:]
+        unread = remaining != model
+        if not unread.all():
+            odd.append(remaining[~unread])
+            remaining = remaining[unread]
             if len(odd) > _MOST_MODELLESS:
                 break
     odd.append(remaining)

@@ -10,7 +10,6 @@ The text formats escape nothing, so a header may hold quotes and spaces. Two way
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -200,9 +199,6 @@ class _Cutter:
         self.pieces["method"] = (begin, first_space)
         self.pieces["path"] = (np.minimum(first_space + 1, end), safe_last)
         self.pieces["protocol"] = (np.minimum(safe_last + 1, end), end)
-
-
-_INVALID = re.compile(rb"[\x80-\xff]")
 
 
 def _readable(lines: pa.BinaryArray) -> pa.StringArray:

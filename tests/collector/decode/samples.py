@@ -6,8 +6,8 @@ import json
 
 CLIENT = (
     '[2020-11-25T21:26:18.409Z] "GET /status/418 HTTP/1.1" 418 - via_upstream - "-" 0 135 4 4 "-" "curl/7.73.0-DEV" '
-    '"84961386-6d84-929d-98bd-c5aee93b5c88" "httpbin:8000" "10.44.1.27:80" outbound|8000||httpbin.foo.svc.cluster.local '
-    "10.44.1.23:37652 10.0.45.184:8000 10.44.1.23:46520 - default"
+    '"84961386-6d84-929d-98bd-c5aee93b5c88" "httpbin:8000" "10.44.1.27:80" '
+    "outbound|8000||httpbin.foo.svc.cluster.local 10.44.1.23:37652 10.0.45.184:8000 10.44.1.23:46520 - default"
 )
 SERVER = (
     '[2020-11-25T21:26:18.410Z] "GET /status/418 HTTP/1.1" 418 - via_upstream - "-" 0 135 3 1 "-" "curl/7.73.0-DEV" '
@@ -16,9 +16,9 @@ SERVER = (
 )
 DENIED = (
     '[2025-03-02T10:00:00.001Z] "GET /status/200 HTTP/1.1" 403 - '
-    'rbac_access_denied_matched_policy[ns[starfleet]-policy[probe-deny-status]-rule[0]] - "-" 0 19 0 - "-" "curl/8.11.1" '
-    '"053c49b6-0000-4000-8000-000000000000" "probe:8000" "-" inbound|8080|| - 10.244.0.14:8080 10.244.0.12:52784 '
-    "outbound_.8080_._.probe.starfleet.svc.cluster.local default"
+    'rbac_access_denied_matched_policy[ns[starfleet]-policy[probe-deny-status]-rule[0]] - "-" 0 19 0 - "-" '
+    '"curl/8.11.1" "053c49b6-0000-4000-8000-000000000000" "probe:8000" "-" inbound|8080|| - 10.244.0.14:8080 '
+    "10.244.0.12:52784 outbound_.8080_._.probe.starfleet.svc.cluster.local default"
 )
 TCP = (
     '[2024-01-11T21:09:42.835Z] "- - -" 0 - - - "-" 839 2504306 231 - "-" "-" "-" "-" "151.101.195.5:443" '
@@ -35,8 +35,8 @@ JWT = (
     "outbound|80||webapp.istioinaction.svc.cluster.local - 10.10.0.6:8080 172.18.0.1:35358 - -"
 )
 WAYPOINT = (
-    '2025-01-30T12:10:13.682034460Z [2025-01-30T12:10:13.279Z] "GET /details/0 HTTP/1.1" 200 - via_upstream - "-" 0 178 0 '
-    '0 "-" "Go-http-client/1.1" "e7d5b6ce-0000-4000-8000-000000000000" "details:9080" '
+    '2025-01-30T12:10:13.682034460Z [2025-01-30T12:10:13.279Z] "GET /details/0 HTTP/1.1" 200 - via_upstream - "-" 0 '
+    '178 0 0 "-" "Go-http-client/1.1" "e7d5b6ce-0000-4000-8000-000000000000" "details:9080" '
     '"envoy://connect_originate/10.244.0.32:9080" inbound-vip|9080|http|details.bookinfo.svc.cluster.local '
     "envoy://internal_client_address/ 10.96.185.196:9080 10.244.0.37:52134 - default"
 )

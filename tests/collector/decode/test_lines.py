@@ -208,7 +208,7 @@ def test_json_values_as_text() -> None:
 )
 def test_key_spellings(key: str, value: object, operator: str, expected: object) -> None:
     record = {"start_time": "2026-01-01T00:00:00Z", "response_code": 200, "duration": 1, key: value}
-    row = operators_of(json.dumps(record))[0]
+    row = operators_of(json.dumps(record), format="envoy_json")[0]
     assert row[operator] == expected
     assert operator in row["carried"]
 
@@ -217,7 +217,7 @@ def test_shippers_host_is_no_authority() -> None:
     record = {**samples.JSON_RECORD, "authority": None, "host": "node-1"}
     assert operators_of(json.dumps(record))[0]["authority"] is None
     alone = {"start_time": "2026-01-01T00:00:00Z", "response_code": 200, "host": "orders:80"}
-    assert operators_of(json.dumps(alone))[0]["authority"] == "orders:80"
+    assert operators_of(json.dumps(alone), format="envoy_json")[0]["authority"] == "orders:80"
 
 
 @pytest.mark.parametrize(
@@ -473,6 +473,18 @@ def test_a_named_format_refuses_others_and_says_what_it_saw() -> None:
     assert "binary data" in dead_of(b"\x00\x01\x02\x03\x04")[0]
     ztunnel = '2024-04-11T15:38:42.182974Z  INFO access: connection complete src.addr=10.244.0.24:46238 direction="x"'
     assert "ztunnel" in dead_of(ztunnel)[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"timestamp": "2026-01-01T00:00:00Z", "status": 200, "method": "GET", "client.id": "a.b", "total_ns": "1"},
+        {"time": "2026-01-01T00:00:00Z", "level": "info", "response_code": 200, "msg": "served"},
+        {"ts": 1767225600, "level": "info", "msg": "started"},
+    ],
+)
+def test_logs_of_other_programs_are_not_claimed(line: dict[str, object]) -> None:
+    assert "not recognised: a JSON object with keys" in dead_of(json.dumps(line))[0]
 
 
 def test_oversized_line_does_not_touch_its_neighbours() -> None:
