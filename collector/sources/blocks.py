@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import lzma
 import os
 import zlib
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -16,7 +14,34 @@ from collector.errors import SourceBroken
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_GZIP_WINDOW = 31
+_READ_BYTES = 1 << 18
 _SKIP_BYTES = 1 << 20
+
+
+class _Gunzip:
+    """A gzip file of one or several members. One that is cut off, or still being written, gives what is there."""
+
+    def __init__(self, file: BinaryIO | FileIO) -> None:
+        self._file = file
+        self._input = b""
+        self._member = zlib.decompressobj(_GZIP_WINDOW)
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        while True:
+            if self._member.eof:
+                # Zeros may pad the end of a file, as tapes and block devices leave them.
+                self._input = self._member.unused_data.lstrip(b"\0")
+                self._member = zlib.decompressobj(_GZIP_WINDOW)
+            if not self._input:
+                self._input = self._file.read(_READ_BYTES) or b""
+            if not self._input:
+                return b""
+            data = self._member.decompress(self._input, size)
+            self._input = self._member.unconsumed_tail
+            if data:
+                return data
 
 
 class BlockReader:
@@ -28,12 +53,13 @@ class BlockReader:
         self.position = 0
         magic = self._file.read(4)
         self._file.seek(0)
+        self._magic = magic
         self.compressed = magic.startswith(_GZIP) or magic == _ZSTD
         self._stream = cast(BinaryIO, self._open(magic))
 
     def _open(self, magic: bytes) -> object:
         if magic.startswith(_GZIP):
-            return gzip.GzipFile(fileobj=io.BufferedReader(cast(io.RawIOBase, self._file)), mode="rb")
+            return _Gunzip(self._file)
         if magic == _ZSTD:
             return zstandard.ZstdDecompressor().stream_reader(self._file, read_across_frames=True)
         return self._file
@@ -54,14 +80,11 @@ class BlockReader:
             self.position = position
             return
         if position < self.position:
-            self._stream.seek(0) if isinstance(self._stream, gzip.GzipFile) else self._rewind()
+            self._file.seek(0)
+            self._stream = cast(BinaryIO, self._open(self._magic))
             self.position = 0
         while self.position < position and self.read(min(_SKIP_BYTES, position - self.position)):
             pass
-
-    def _rewind(self) -> None:
-        self._file.seek(0)
-        self._stream = cast(BinaryIO, self._open(_ZSTD))
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; empty at the end.
@@ -71,16 +94,11 @@ class BlockReader:
         """
         try:
             data = self._stream.read(size)
-        except EOFError:
-            # A compressed file that is still being written, or was cut off: what came out so far stands.
-            return b""
-        except (OSError, zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
+        except (OSError, zlib.error, zstandard.ZstdError) as error:
             raise SourceBroken(f"{self.path} at byte {self.position}: {error}, expected intact data") from None
         self.position += len(data)
         return data
 
     def close(self) -> None:
         """Release the file."""
-        if self._stream is not self._file:
-            self._stream.close()
         self._file.close()

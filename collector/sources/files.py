@@ -16,7 +16,7 @@ from collections import deque
 from pathlib import Path
 
 from collector.clock import Clock
-from collector.errors import BadSource, CollectorError, SourceUnavailable
+from collector.errors import BadSource, CollectorError
 from collector.sources.source import Cut
 from collector.sources.tail import Positions, Tail, identify, open_reader
 from collector.sources.urls import FileUrl
@@ -24,6 +24,8 @@ from collector.sources.urls import FileUrl
 IDLE_S = 0.1
 RESCAN_S = 1.0
 COMMIT_S = 5.0
+ROTATION_GRACE_S = 5.0
+"""How long a file that was rotated away must be quiet before it is given up."""
 OPEN_FILES = 64
 """Files read beside each other when they are not followed."""
 
@@ -94,7 +96,9 @@ class FileSource:
 
     def _next_cut(self, tail: Tail) -> Cut | None:
         try:
-            return tail.next_cut(self._batch_bytes)
+            if cut := tail.next_cut(self._batch_bytes):
+                tail.grew_at = self._clock.monotonic()
+            return cut
         except CollectorError as error:
             # The other files are read to their end before this one's trouble is told.
             self._trouble = self._trouble or error
@@ -102,15 +106,19 @@ class FileSource:
             return None
 
     def _look_around(self) -> None:
+        now = self._clock.monotonic()
         for key, tail in list(self._tails.items()):
             if tail.truncated():
                 self._tails[f"{key} truncated"] = self._tails.pop(key)
                 tail.truncate()
                 self._waiting.append(tail.reader.path)
+            elif tail.leaving:
+                # Whoever writes may still hold the old file for a while.
+                tail.ended = tail.ended or now - tail.grew_at >= ROTATION_GRACE_S
             elif not tail.ended and tail.replaced():
-                tail.ended = True
+                tail.leaving, tail.grew_at = True, now
                 self._waiting.append(tail.reader.path)
-        if self._clock.monotonic() - self._scanned_at >= RESCAN_S:
+        if now - self._scanned_at >= RESCAN_S:
             self._scan()
 
     def _open_some(self) -> None:
@@ -120,14 +128,17 @@ class FileSource:
             path = self._waiting.popleft()
             try:
                 self._open(path)
-            except SourceUnavailable as error:
-                if self._follow:
-                    continue
-                self._trouble = self._trouble or error
+            except CollectorError as error:
+                if not self._follow:
+                    self._trouble = self._trouble or error
 
     def _open(self, path: Path) -> None:
         reader = open_reader(path)
-        known = identify(reader, whole=not self._follow or reader.compressed)
+        try:
+            known = identify(reader, whole=not self._follow or reader.compressed)
+        except CollectorError:
+            reader.close()
+            raise
         if known is None:
             reader.close()
             if self._follow:

@@ -156,6 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class refuses (a malformed request line, a method) in the shape of all other errors."""
         del explain
+        self.request_version = "HTTP/1.1"  # what is not understood counts as 0.9, and gets no status line
         self._refuse(Refused(int(code), message or HTTPStatus(code).phrase, close=True))
 
     def do_POST(self) -> None:

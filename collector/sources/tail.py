@@ -67,6 +67,10 @@ class Tail:
         self.outstanding = 0
         self.ended = False
         """Nothing more will come: not followed, or rotated away."""
+        self.leaving = False
+        """Its path leads to another file by now."""
+        self.grew_at = 0.0
+        """Monotonic time of the last batch."""
         self._positions = positions
         self._cut_at = float("-inf")
         self._document = is_document(format, head)

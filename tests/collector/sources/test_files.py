@@ -1,0 +1,259 @@
+"""Files: what was read stays read, rotation loses nothing, compressed and binary files are whole."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from collector.clock import SystemClock
+from collector.errors import BadSource, SourceBroken, SourceUnavailable
+from collector.sources.files import FileSource
+from collector.sources.source import Bounds, Cut
+from collector.sources.urls import FileUrl
+from tests.support.poll import poll
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Remembered:
+    """Positions in memory, as `BoundsBook` keeps them in the store."""
+
+    def __init__(self) -> None:
+        self.bounds: dict[str, list[Bounds]] = {}
+        self.positions: dict[str, int] = {}
+
+    def recorded(self, topic_id: str, partition: int, position: int, /) -> Sequence[Bounds]:
+        return [bounds for bounds in self.bounds.get(topic_id, []) if bounds.last >= position]
+
+    def committed(self, topic_id: str, /) -> int:
+        return self.positions.get(topic_id, 0)
+
+    def commit(self, cluster_id: str, topic: str, topic_id: str, position: int, at: datetime, /) -> None:
+        self.positions[topic_id] = position
+
+
+class Reading:
+    """A source and what came out of it."""
+
+    def __init__(
+        self, path: str, memory: Remembered, *, follow: bool = False, size: int = 1 << 20, format: str = "auto"
+    ):
+        self.memory = memory
+        self.lines: list[bytes] = []
+        self.source = FileSource(FileUrl(path, format, follow), memory, SystemClock(), batch_bytes=size, batch_age_s=0)
+
+    def step(self, *, store: bool = True) -> list[Cut]:
+        cuts = self.source.poll(0.01, room=True)
+        for cut in cuts:
+            if cut.bounds is None:
+                batch = cut.batch
+                self.memory.bounds.setdefault(batch.topic_id, []).append(Bounds(batch.first, batch.last, AT, "d/1"))
+            self.lines += cut.batch.values.to_pylist()
+            if store:
+                self.source.stored(cut)
+        return cuts
+
+    def to_the_end(self) -> list[bytes]:
+        poll(lambda: not self.step() and self.source.finished, "end of files", 20, every_s=0)
+        self.close()
+        return self.lines
+
+    def until(self, count: int) -> None:
+        poll(lambda: self.step() is None or len(self.lines) >= count, f"{count} lines", 20, every_s=0.01)
+
+    def close(self) -> None:
+        self.source.commit(final=True)
+        self.source.close()
+
+
+def read(
+    path: str | Path, memory: Remembered | None = None, *, size: int = 1 << 20, format: str = "auto"
+) -> list[bytes]:
+    return Reading(str(path), memory or Remembered(), size=size, format=format).to_the_end()
+
+
+def numbered(first: int, last: int) -> bytes:
+    return b"".join(b"line %06d\n" % number for number in range(first, last))
+
+
+def test_a_second_reading_gives_only_what_is_new(tmp_path: Path) -> None:
+    file, memory = tmp_path / "a.log", Remembered()
+    file.write_bytes(numbered(0, 100))
+    assert b"".join(read(file, memory, size=1024)) == numbered(0, 100)
+    assert read(file, memory) == []
+    with file.open("ab") as out:
+        out.write(numbered(100, 110))
+    assert b"".join(read(file, memory)) == numbered(100, 110)
+
+
+def test_positions_are_bytes(tmp_path: Path) -> None:
+    file, memory = tmp_path / "a.log", Remembered()
+    file.write_bytes(b"one\n\ntwo\r\n\r\nthree")
+    reading = Reading(str(file), memory)
+    (cut,) = reading.step()
+    assert cut.batch.offsets.to_pylist() == [0, 5, 12]
+    assert (cut.batch.first, cut.batch.last) == (0, 16)
+    reading.close()
+
+
+def test_a_crash_cuts_the_recorded_batches_again(tmp_path: Path) -> None:
+    file, memory = tmp_path / "a.log", Remembered()
+    file.write_bytes(numbered(0, 500))
+    crashed = Reading(str(file), memory, size=1024)
+    for _ in range(3):
+        crashed.step(store=False)
+    crashed.source.close()
+    (topic_id,) = memory.bounds
+    before = list(memory.bounds[topic_id])
+    again = Reading(str(file), memory, size=4096)
+    cuts = [cut for _ in range(3) for cut in again.step()]
+    assert [cut.bounds for cut in cuts] == before
+    assert [(cut.batch.first, cut.batch.last) for cut in cuts] == [(bounds.first, bounds.last) for bounds in before]
+    assert b"".join(again.to_the_end()) == numbered(0, 500)
+
+
+def test_rename_is_not_a_new_file(tmp_path: Path) -> None:
+    memory = Remembered()
+    (tmp_path / "a.log").write_bytes(numbered(0, 10))
+    read(tmp_path / "a.log*", memory)
+    (tmp_path / "a.log").rename(tmp_path / "a.log.1")
+    (tmp_path / "a.log").write_bytes(numbered(10, 20))
+    assert b"".join(read(tmp_path / "a.log*", memory)) == numbered(10, 20)
+
+
+def test_a_file_written_anew_is_another_one(tmp_path: Path) -> None:
+    file, memory = tmp_path / "a.log", Remembered()
+    file.write_bytes(numbered(0, 10))
+    read(file, memory)
+    file.write_bytes(numbered(50, 60))
+    assert b"".join(read(file, memory)) == numbered(50, 60)
+
+
+def test_files_of_equal_content_are_two(tmp_path: Path) -> None:
+    for name in ("a.log", "b.log"):
+        (tmp_path / name).write_bytes(numbered(0, 3))
+    assert len(read(tmp_path / "*.log")) == 6
+
+
+@pytest.mark.parametrize("size", [64, 1 << 20])
+def test_follow_through_rotation_and_truncation(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "a.log"
+    reading = Reading(str(file), Remembered(), follow=True, size=size)
+    file.write_bytes(numbered(0, 10) + b"half")
+    reading.until(10)
+    with file.open("ab") as out:
+        out.write(b" line\n")
+    reading.until(11)
+    # Rename and create, with a last line written to the old file afterwards.
+    file.rename(tmp_path / "a.log.1")
+    with (tmp_path / "a.log.1").open("ab") as out:
+        out.write(b"late\n")
+        out.flush()
+        reading.until(12)
+        file.write_bytes(numbered(20, 30))
+        reading.until(22)
+        out.write(b"later\n")
+    reading.until(23)
+    # Copy and truncate.
+    shutil.copy(file, tmp_path / "a.log.2")
+    os.truncate(file, 0)
+    for _ in range(5):
+        reading.step()
+    with file.open("ab") as out:
+        out.write(numbered(40, 45))
+    reading.until(28)
+    reading.close()
+    expected = numbered(0, 10) + b"half line\nlate\n" + numbered(20, 30) + b"later\n" + numbered(40, 45)
+    assert b"".join(reading.lines) == expected
+
+
+def test_follow_waits_for_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
+    reading = Reading(str(tmp_path / "*.log"), Remembered(), follow=True)
+    assert reading.step() == []
+    (tmp_path / "new.log").write_bytes(numbered(0, 2))
+    reading.until(2)
+    reading.close()
+
+
+def test_until_idle_ends_a_follow(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"no line end")
+    url = FileUrl(str(tmp_path / "a.log"), "auto", follow=True)
+    source = FileSource(url, Remembered(), SystemClock(), batch_bytes=100, until_idle=True)
+    (cut,) = source.poll(0, room=True)
+    source.stored(cut)
+    poll(lambda: not source.poll(0, room=True) and source.finished, "end", 10)
+    source.close()
+    assert cut.batch.values.to_pylist() == [b"no line end"]
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    memory = Remembered()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(numbered(0, 50)) + gzip.compress(numbered(50, 60)) + b"\0" * 9)
+    (tmp_path / "b.zst").write_bytes(zstandard.ZstdCompressor().compress(numbered(60, 99)))
+    assert b"".join(sorted(read(tmp_path / "*", memory, size=100))) == numbered(0, 99)
+    assert read(tmp_path / "*", memory) == []
+
+
+def test_a_damaged_compressed_file_loses_no_other_file(tmp_path: Path) -> None:
+    good = gzip.compress(numbered(0, 5000))
+    (tmp_path / "a.gz").write_bytes(good[:200] + b"\0" * 50 + good[250:])
+    (tmp_path / "b.log").write_bytes(numbered(0, 3))
+    reading = Reading(str(tmp_path / "*"), Remembered())
+    with pytest.raises(SourceBroken, match=r"a\.gz at byte \d+"):
+        reading.to_the_end()
+    assert reading.lines[-3:] == numbered(0, 3).splitlines(keepends=True)
+    reading.close()
+
+
+def test_a_compressed_file_that_is_cut_off_gives_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(os.urandom(3000).hex().encode() + b"\n")[:-20])
+    assert sum(map(len, read(tmp_path / "a.gz"))) > 5000
+
+
+def test_a_line_longer_than_a_batch(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"x" * 5000 + b"\n" + b"short\n")
+    lines = read(tmp_path / "a.log", size=1024)
+    assert b"".join(lines) == b"x" * 5000 + b"\n" + b"short\n"
+    assert lines[-1] == b"short\n"
+
+
+def test_binary_files_are_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.pb").write_bytes(b"\x0a\x03a\nb")
+    (tmp_path / "b.pb").write_bytes(b"\x00\x00\x00\x02\x0a\n" + b"\x00\x00\x00\x01z")
+    assert read(tmp_path / "*.pb", format="otlp_proto", size=2) == [b"\x0a\x03a\nb", b"\x0a\n", b"z"]
+
+
+def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.log").touch()
+    assert read(tmp_path / "a.log") == []
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(BadSource, match="no file there"):
+        Reading(str(tmp_path / "none"), Remembered())
+
+
+def test_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.log").write_bytes(b"x\n")
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SourceUnavailable, match="Permission denied"):
+        Reading(str(tmp_path / "a.log"), Remembered()).to_the_end()
+
+
+def test_no_descriptor_stays_open(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"{number}.log").write_bytes(b"%d\n" % number)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert len(read(tmp_path / "*.log")) == 100
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
