@@ -1,1 +1,1 @@
-"""A service map as a table, JSON document, Graphviz, Mermaid or SVG drawing. Names in it are telemetry: never trusted."""
+"""A service map as a table, JSON, Graphviz, Mermaid or SVG. Names in it are telemetry: never trusted."""

@@ -1,17 +1,17 @@
 """Where boxes and lines go: a layered drawing from left to right.
 
-The classical steps (K. Sugiyama, S. Tagawa, M. Toda, 1981): turn some edges round until there is no cycle, put each node
-right of its callers, give long edges a place in every layer they pass, order the layers so that few lines cross, then
-move everything as close to its neighbours as the order allows (least squares under gaps, by pooling adjacent violators).
-Pure geometry: it knows sizes and index pairs, no names. The same input gives the same drawing.
+The classical steps (K. Sugiyama, S. Tagawa, M. Toda, 1981): turn some edges round until there is no cycle, put each
+node right of its callers, give long edges a place in every layer they pass, order the layers so that few lines cross,
+then move everything as close to its neighbours as the order allows (least squares under gaps, by pooling adjacent
+violators). Pure geometry: it knows sizes and index pairs, no names. The same input gives the same drawing.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import rustworkx as rx
 
@@ -45,8 +45,16 @@ class Layout:
     height: float
 
 
-def layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
-    """Place nodes of `sizes` (width, height in px) joined by `edges` (index pairs, no self-loops)."""
+def layout(
+    sizes: Sequence[tuple[float, float]],
+    edges: Sequence[tuple[int, int]],
+    *,
+    gaps: tuple[float, float] = (100.0, 180.0),
+) -> Layout:
+    """Place nodes of `sizes` (width, height in px) joined by `edges` (index pairs, no self-loops).
+
+    `gaps` are the least and the greatest distance (px) between two layers: the more lines pass, the wider.
+    """
     if not sizes:
         return Layout([], [], 0.0, 0.0)
     forward = acyclic(len(sizes), edges)
@@ -54,7 +62,7 @@ def layout(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]
     chains, layer_of, heights = _with_lanes(sizes, forward, rank)
     order = _ordered(chains, layer_of)
     y = _vertical(order, chains, heights, len(sizes))
-    return _placed(sizes, edges, forward, chains, rank, order, y)
+    return _placed(sizes, edges, forward, chains, rank, order, y, gaps)
 
 
 def acyclic(count: int, edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -86,7 +94,7 @@ def acyclic(count: int, edges: Sequence[tuple[int, int]]) -> list[tuple[int, int
 
 
 def ranks(count: int, forward: Sequence[tuple[int, int]]) -> list[int]:
-    """The layer of each node: right of all its callers; a node that nobody calls stands just left of its first callee."""
+    """The layer of each node: right of all its callers; one that nobody calls stands just left of its first callee."""
     graph: rx.PyDiGraph[int, None] = rx.PyDiGraph(multigraph=False)
     graph.add_nodes_from(list(range(count)))
     graph.add_edges_from_no_data(sorted(set(forward)))
@@ -268,6 +276,7 @@ def _placed(
     rank: Sequence[int],
     order: Sequence[Sequence[int]],
     y: Sequence[float],
+    gaps: tuple[float, float],
 ) -> Layout:
     """Columns for the layers, ports for the lines, and the points of every line."""
     passing = [0] * len(order)
@@ -281,7 +290,7 @@ def _placed(
         width = max((sizes[m][0] for m in members if m < len(sizes)), default=40.0)
         left.append(x)
         right.append(x + width)
-        x += width + min(120.0 + 5.0 * passing[layer], 220.0)
+        x += width + min(gaps[0] + 5.0 * passing[layer], gaps[1])
     boxes = [
         Box((left[rank[node]] + right[rank[node]]) / 2, y[node], width, height, rank[node])
         for node, (width, height) in enumerate(sizes)

@@ -39,10 +39,12 @@ def lock(edge: Edge) -> Lock:
 
 
 def widths(edges: Sequence[Edge], thin: float, thick: float) -> list[float]:
-    """A line width for each edge, from `thin` to `thick` with the logarithm of its requests."""
-    most = max((edge.requests for edge in edges), default=0)
-    scale = (thick - thin) / log1p(most) if most else 0.0
-    return [round(thin + scale * log1p(edge.requests), 1) for edge in edges]
+    """A line width for each edge, with the logarithm of its requests: `thin` for the fewest, `thick` for the most."""
+    counts = [log1p(edge.requests) for edge in edges]
+    least, most = min(counts, default=0.0), max(counts, default=0.0)
+    # Counts that are all alike should look alike: the scale spans at least a factor of about twenty.
+    scale = (thick - thin) / max(most - least, 3.0)
+    return [round(thin + scale * (count - least), 1) for count in counts]
 
 
 def hues(nodes: Sequence[Node]) -> dict[str, int]:

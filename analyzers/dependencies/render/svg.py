@@ -6,12 +6,12 @@ padlock for mTLS, an open one and dashes for plaintext. Hovering a node fades wh
 
 from __future__ import annotations
 
-from itertools import pairwise
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from analyzers.dependencies.model import Edge, Node, ServiceMap
@@ -105,9 +105,9 @@ def _subtitle(node: Node) -> str:
 
 
 def text_width(text: str, size: float) -> float:
-    """About how wide (px) `text` is in a sans-serif font of `size` px."""
+    """How wide (px) `text` may be in a sans-serif font of `size` px; fonts differ, so rather more than less."""
     wide = sum(1.75 if unicodedata.east_asian_width(char) in "WF" else 0.72 if char in _BROAD else 1 for char in text)
-    return wide * size * 0.57
+    return wide * size * 0.6
 
 
 _BROAD = frozenset("ijlt.,:;'|! ()[]")
@@ -121,7 +121,7 @@ def _sizes(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[tuple[float, fl
     least, most = CARD_WIDTHS
     sizes: list[tuple[float, float]] = []
     for node in nodes:
-        wanted = max(text_width(_title(node), 13.5), text_width(_subtitle(node), 10.5)) + 40
+        wanted = max(text_width(_title(node), 14.5), text_width(_subtitle(node), 10.5)) + 40
         busiest = max(lines[node.id, "out"], lines[node.id, "in"])
         sizes.append((min(max(wanted, least), most), max(CARD_HEIGHT, busiest * PORT * 0.8 + 14)))
     return sizes
@@ -133,7 +133,8 @@ def _plan(
     """The layout of what is joined by edges, and rows below it of what is not."""
     inside = [place for place, node in enumerate(nodes) if node.id in joined]
     renamed = {place: new for new, place in enumerate(inside)}
-    found = layout([sizes[place] for place in inside], [(renamed[s], renamed[d]) for s, d in edges])
+    gaps = (170.0, 240.0) if len(edges) <= LABELLED_EDGES else (90.0, 180.0)
+    found = layout([sizes[place] for place in inside], [(renamed[s], renamed[d]) for s, d in edges], gaps=gaps)
     boxes = {place: found.boxes[renamed[place]] for place in inside}
     right, width, height = max(found.width, 900.0), found.width, found.height
     x, y = 0.0, found.height + (40.0 if inside else 0.0)
@@ -175,8 +176,9 @@ def _node(node: Node, place: int, box: Box, tone: dict[str, int]) -> str:
         text_x -= 3
     subtitle = _subtitle(node)
     facts = [node.id, subtitle, *(f"principal {name}" for name in node.principals[:5])]
+    about = "\n".join(printable(fact, 300) for fact in facts if fact)
     return (
-        f'<g class="node {node.kind} n{place}"><title>{_xml(chr(10).join(printable(f, 300) for f in facts if f))}</title>'
+        f'<g class="node {node.kind} n{place}"><title>{_xml(about)}</title>'
         f"{shape}{stripe}"
         f'<text class="name" x="{text_x:.1f}" y="{box.y + (-2 if subtitle else 4.5):.1f}">{_xml(_title(node))}</text>'
         + (f'<text class="small" x="{text_x:.1f}" y="{box.y + 13:.1f}">{_xml(subtitle)}</text>' if subtitle else "")
@@ -232,10 +234,10 @@ def _path(route: Sequence[Point]) -> str:
 
 
 def _loop(box: Box) -> tuple[str, list[Point]]:
-    """A service that calls itself: a loop over the upper right corner."""
+    """A service that calls itself: a loop on top of its box, at the right."""
     right, top = box.x + box.width / 2, box.y - box.height / 2
-    path = f"M{right - 34:.1f} {top:.1f}c0 -24 58 -24 58 12c0 12 -8 14 {-24 + ARROW:.1f} 14"
-    return path, [(right + 16, top - 6)]
+    path = f"M{right - 42:.1f} {top:.1f}c-4 -30 30 -30 26 {-ARROW:.1f}"
+    return path, [(right + 26, top - 16)]
 
 
 def _candidates(route: Sequence[Point], *, late: bool) -> Iterator[Point]:
@@ -274,7 +276,8 @@ def _labels(lines: Sequence[_Line], plan: Layout, *, everything: bool) -> list[s
         if not words and lock in ("mtls", "unknown"):
             continue
         locked = 13.0 if lock != "unknown" else 0.0
-        width = locked + (text_width(words, 10.5) + 4 if words else 0) + 10
+        size = 10.5 if palette.heat(line.edge) == "fine" else 11.3  # bold
+        width = locked + (text_width(words, size) + 4 if words else 0) + 10
         for x, y in line.candidates:
             area = (x - width / 2, y - 9, x + width / 2, y + 9)
             if not any(_overlap(area, other) for other in taken):
@@ -287,12 +290,14 @@ def _labels(lines: Sequence[_Line], plan: Layout, *, everything: bool) -> list[s
 def _words(edge: Edge, everything: bool) -> str:
     failing = palette.heat(edge) != "fine"
     if not everything:
-        return share(edge.error_rate) if failing else ""
+        return f"{compact(edge.denied)} denied" if edge.denied else share(edge.error_rate) if failing else ""
     facts = [compact(edge.requests)]
     if edge.p95_ms is not None:
         facts.append(duration(edge.p95_ms))
     if failing:
         facts.append(share(edge.error_rate))
+    if edge.denied:
+        facts.append(f"{compact(edge.denied)} denied")
     return " · ".join(facts)
 
 

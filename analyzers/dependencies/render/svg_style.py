@@ -86,7 +86,7 @@ def _theme(colours: dict[str, str], heats: dict[palette.Heat, str], hues: Sequen
         f".ew-map .heading,.ew-map .name{{fill:{colours['ink']}}}",
         f".ew-map .soft,.ew-map .small{{fill:{colours['soft']}}}",
         f".ew-map .card{{fill:{colours['card']};stroke:{colours['rim']}}}",
-        f".ew-map .pill{{fill:{colours['ground']};fill-opacity:.92}}",
+        f".ew-map .pill{{fill:{colours['ground']}}}",
     ]
     for heat, colour in heats.items():
         rules.append(f".ew-map .{heat} .line{{stroke:{colour};stroke-opacity:.78}}")
@@ -108,13 +108,13 @@ def legend(edges: Sequence[Edge], namespaces: Sequence[str], kinds: set[str], wi
     for heat, words in (("fine", "errors below 1%"), ("warm", "from 1%"), ("hot", "from 5%"), ("burning", "from 25%")):
         mark = f'<g class="{heat}"><path class="line" stroke-width="3" d="M0 0H22"/></g>'
         items.append((mark, words, 28))
-    most = max((edge.requests for edge in edges), default=0)
+    least, most = min((e.requests for e in edges), default=0), max((e.requests for e in edges), default=0)
     if most:
         thin, thick = (
             '<path class="line" stroke-width="1.2" d="M0 0H16"/>',
-            '<path class="line" stroke-width="6.5" d="M20 0H36"/>',
+            '<path class="line" stroke-width="6.5" d="M22 0H36"/>',
         )
-        items.append((f'<g class="fine">{thin}{thick}</g>', f"1 … {compact(most)} requests", 43))
+        items.append((f'<g class="fine">{thin}{thick}</g>', f"{compact(least)} … {compact(most)} requests", 45))
     for lock, words in (("mtls", "mTLS"), ("mixed", "partly mTLS"), ("plain", "plaintext (dashed)")):
         items.append((f'<use href="#ew-{lock}" class="lock {lock}" x="5" y="0"/>', words, 14))
     items.append(("", "no padlock: not known", 0))

@@ -70,7 +70,7 @@ def share(value: float | None) -> str:
         return "<0.1%"
     if 99.95 <= percent < 100:
         return ">99.9%"
-    return f"{percent:.0f}%" if percent in (0, 100) or percent >= 9.95 else f"{percent:.1f}%"
+    return f"{percent:.0f}%" if percent in (0, 100) or 9.95 <= percent < 99 else f"{percent:.1f}%"
 
 
 def statuses(edge: Edge, most: int = 4) -> str:
