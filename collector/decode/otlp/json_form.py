@@ -266,7 +266,7 @@ def to_protobuf(payload: bytes, signal: Signal | None = None) -> tuple[Signal, b
         raise NotOtlp(f"no OTLP/JSON: {error}") from error
     if signal is not None and not found.keys() - {signal}:
         return signal, found.get(signal, b"")
-    if len(found) != 1:
+    if len(found) != 1 or signal is not None:
         expected = "resourceSpans, resourceMetrics or resourceLogs" if signal is None else f"a request for {signal}"
         raise NotOtlp(f"no OTLP/JSON: it has {', '.join(found) or 'no resources'}, expected {expected}")
     return next(iter(found.items()))
