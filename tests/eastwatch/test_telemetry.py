@@ -1,0 +1,87 @@
+"""eastwatch's own telemetry: what is sent, that nothing is without an endpoint, and that it never holds anybody up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from typing import get_args
+
+import pyarrow as pa
+import pytest
+
+from collector.contract import Batch
+from collector.decode.otlp_proto import OtlpProto
+from collector.sources.otlp_http import serve
+from eastwatch.telemetry import CLOSE_LIMIT_S, INSTRUMENTS, CounterName, MeasureName, Telemetry
+from tests.support.feed import free_port
+
+
+def test_every_name_is_described() -> None:
+    counters = {name for name, instrument in INSTRUMENTS.items() if instrument.kind == "counter"}
+    assert counters == set(get_args(CounterName))
+    assert INSTRUMENTS.keys() - counters == set(get_args(MeasureName))
+
+
+def test_without_an_endpoint_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    before = threading.active_count()
+    with Telemetry() as telemetry:
+        telemetry.count("eastwatch.records.stored", 3, table="calls")
+        telemetry.record("eastwatch.insert.duration", 0.1)
+        with telemetry.span("insert"):
+            pass
+        assert not telemetry.enabled
+        assert threading.active_count() == before
+
+
+def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
+    program = "import sys; from eastwatch.telemetry import Telemetry; Telemetry().close(); "
+    program += "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], env={"PATH": ""}, timeout=60, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_what_is_sent_arrives(by_environment: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[bytes] = []
+
+    def submit(batch: Batch, format: str) -> None:
+        bodies.extend(batch.values.to_pylist())
+
+    receiver = serve(("127.0.0.1", 0), submit)
+    endpoint = f"http://127.0.0.1:{receiver.port}/"
+    try:
+        if by_environment:
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        with Telemetry("" if by_environment else endpoint) as telemetry:
+            telemetry.count("eastwatch.records.accepted", 5, topic="t")
+            telemetry.count("eastwatch.records.accepted", 2, topic="t")
+            telemetry.record("eastwatch.insert.duration", 0.2, table="calls")
+            telemetry.record("eastwatch.source.lag", 40, partition=1)
+            with pytest.raises(ValueError, match="broken"), telemetry.span("insert", table="calls"):
+                raise ValueError("broken")
+    finally:
+        receiver.close()
+    tables = OtlpProto().decode(pa.array(bodies, pa.large_binary())).tables
+    points = {row["name"]: row for row in tables["metric_points"].to_pylist()}
+    assert points["eastwatch.records.accepted"]["value"] == 7
+    assert points["eastwatch.records.accepted"]["attributes"] == [("topic", "t")]
+    assert points["eastwatch.insert.duration"]["count"] == 1
+    assert points["eastwatch.insert.duration"]["bounds"] == list(INSTRUMENTS["eastwatch.insert.duration"].bounds)
+    assert points["eastwatch.source.lag"]["value"] == 40
+    (span,) = tables["spans"].to_pylist()
+    assert (span["service"], span["name"], span["status"]) == ("eastwatch", "insert", "error")
+
+
+def test_a_receiver_that_is_down_holds_nobody_up() -> None:
+    telemetry = Telemetry(f"http://127.0.0.1:{free_port()}")
+    telemetry.count("eastwatch.records.stored")
+    with telemetry.span("insert"):
+        pass
+    began = time.monotonic()
+    telemetry.close()
+    telemetry.close()
+    assert time.monotonic() - began < CLOSE_LIMIT_S + 1
+    telemetry.count("eastwatch.records.stored")  # after the end: nothing happens, nothing breaks
