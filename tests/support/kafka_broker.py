@@ -124,6 +124,11 @@ class KafkaBroker:
         """Whether it is not ours to stop."""
         return self._directory is None
 
+    @property
+    def pid(self) -> int | None:
+        """The broker's process, None when it is external or stopped."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         """Start the process and wait until it answers."""
         assert self._directory is not None

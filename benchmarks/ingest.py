@@ -1,0 +1,235 @@
+"""How fast records come in, and what each costs: `python -m benchmarks.ingest`.
+
+Prints a Markdown table with events/s and CPU seconds per million events for each decoder alone (to rows ready for the
+engine), for the bare insert of decoded Arrow (the limit), and end to end: `eastwatch ingest` from a real Kafka broker
+(topic filled beforehand) into the embedded engine with all rollup views on, the broker's CPU shown apart. Medians of
+`--runs`; the machine is shared, so compare within one run only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from kafka import KafkaProducer
+
+from benchmarks.workload import lines, messages, span_messages
+from collector.contract import Batch
+from collector.decode.registry import decoder
+from collector.identity.address_book import AddressBook
+from collector.ingest.prepare import Prepared, prepare
+from collector.sources.source import Bounds, Cut, Lease
+
+ROOT = Path(__file__).parent.parent
+LINES_PER_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; CPU is in seconds per million events."""
+
+    what: str
+    events: int
+    seconds: float
+    cpu_s: float
+    broker_cpu_s: float | None = None
+
+    def text(self) -> str:
+        broker = "" if self.broker_cpu_s is None else f"{self.broker_cpu_s * 1e6 / self.events:.2f}"
+        rate, cost = self.events / self.seconds, self.cpu_s * 1e6 / self.events
+        return f"| {self.what} | {rate:,.0f} | {cost:.2f} | {broker} |"
+
+
+def workloads(events: int, one_each: int) -> Mapping[str, Callable[[], Iterator[bytes]]]:
+    """Message bodies by name; the last part of a name is how it is shown."""
+    return {
+        "otlp_proto spans, many a message": lambda: span_messages(events),
+        "envoy_json lines, many a message": lambda: messages(lines(events, "json"), LINES_PER_MESSAGE),
+        "istio_text lines, many a message": lambda: messages(lines(events, "text"), LINES_PER_MESSAGE),
+        "envoy_json lines, one a message": lambda: lines(one_each, "json"),
+    }
+
+
+def median_run(runs: int, measure: Callable[[], Row]) -> Row:
+    """The run whose rate is the median one."""
+    found = sorted((measure() for _ in range(runs)), key=lambda row: row.seconds)
+    return found[len(found) // 2]
+
+
+def decode_alone(name: str, bodies: Sequence[bytes], events: int) -> tuple[Row, Prepared]:
+    """Decode, name, hash and conform one batch on one thread."""
+    form = name.split()[0]
+    values = pa.array(bodies, pa.large_binary())
+    batch = Batch("bench", "bench", "id", 0, values, pa.array(range(len(bodies)), pa.int64()))
+    used = decoder(form)
+    bounds = Bounds(batch.first, batch.last, datetime(2026, 11, 1, tzinfo=UTC), "bench")
+    book = AddressBook()
+    prepare(_cut(batch), bounds, used, book)
+    wall, cpu = time.perf_counter(), time.process_time()
+    prepared = prepare(_cut(batch), bounds, used, book)
+    row = Row(f"decode alone: {name}", events, time.perf_counter() - wall, time.process_time() - cpu)
+    assert sum(prepared.rows.values()) == events, (name, prepared.rows, prepared.sample)
+    return row, prepared
+
+
+def _cut(batch: Batch) -> Cut:
+    return Cut(batch=batch, format="auto", lease=Lease())
+
+
+def bare_insert(label: str, prepared: Sequence[Prepared], events: int, directory: Path) -> Row:
+    """Insert decoded batches into a fresh store with all views on, in a process of its own (one store a process)."""
+    for number, one in enumerate(prepared):
+        if one.edge_keys is not None:
+            _write(directory / f"{number:03d}.edge_keys.arrow", one.edge_keys)
+        for insert in one.inserts:
+            _write(directory / f"{number:03d}.{insert.table}.arrow", insert.batch)
+    code = "from benchmarks.ingest import insert_files; insert_files()"
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(directory)], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    measured = json.loads(out.stdout)
+    return Row(f"insert of decoded Arrow (the limit): {label}", events, measured["seconds"], measured["cpu_s"])
+
+
+def insert_files() -> None:
+    """Body of the inserting process: time the insert of every Arrow file of a directory."""
+    from storage.embedded import EmbeddedEngine
+    from storage.migrate import migrate
+
+    directory = Path(sys.argv[1])
+    batches = []
+    for path in sorted(directory.glob("*.arrow")):
+        with pa.OSFile(str(path)) as file:
+            batches.append((path.name.split(".")[1], pa.ipc.open_file(file).get_batch(0)))
+    engine = EmbeddedEngine(directory / "store")
+    migrate(engine)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for number, (table, batch) in enumerate(batches):
+        engine.insert(table, batch, token=str(number))
+    print(json.dumps({"seconds": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}))
+    engine.close()
+
+
+def _write(path: Path, batch: pa.RecordBatch) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def end_to_end(name: str, broker: Any, topic: str, events: int, idle_cpu_s: float) -> Row:
+    """`eastwatch ingest` of a filled topic; CPU without that of a run that finds nothing to read."""
+    before = _cpu_of(broker.pid)
+    report, cpu_s = _ingest(broker.bootstrap, topic, name.split()[0])
+    spent = _cpu_of(broker.pid) - before
+    stored = sum(report["rows"].values())
+    assert stored == events, (name, report)
+    return Row(f"Kafka → embedded engine: {name}", events, report["seconds"], cpu_s - idle_cpu_s, spent)
+
+
+def _ingest(bootstrap: str, topic: str, form: str) -> tuple[dict[str, Any], float]:
+    with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as store:
+        url = f"kafka://{bootstrap}/{topic}?format={form}&group=bench-{time.time_ns()}"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        out = subprocess.run(
+            [sys.executable, "-m", "eastwatch", "ingest", url, "--until-idle", "--json", "--store", f"chdb:{store}/d"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return json.loads(out.stdout), cpu
+
+
+def _cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def fill(bootstrap: str, topic: str, bodies: Sequence[bytes]) -> None:
+    """Write message bodies to a topic."""
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, linger_ms=20, batch_size=1 << 20, max_request_size=16 << 20, acks=1
+    )
+    for body in bodies:
+        producer.send(topic, body)
+    producer.flush()
+    producer.close()
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000, help="records of each workload, end to end")
+    parser.add_argument("--one-each", type=int, default=300_000, help="records of the one-a-message workload")
+    parser.add_argument("--runs", type=int, default=3, help="runs of which the median is shown")
+    parser.add_argument("--only", default="", help="only workloads whose name contains this")
+    parser.add_argument("--no-kafka", action="store_true", help="leave out the end-to-end rows")
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    names = [name for name in workloads(0, 0) if arguments.only in name]
+    small = min(arguments.events, 300_000)
+    for name in names:
+        bodies = list(workloads(small, small)[name]())
+        found = [decode_alone(name, bodies, small) for _ in range(arguments.runs)]
+        rows.append(sorted((row for row, _ in found), key=lambda row: row.seconds)[len(found) // 2])
+        if "one a message" not in name:
+
+            def limit(name: str = name, prepared: Prepared = found[0][1]) -> Row:
+                with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as directory:
+                    return bare_insert(name, [prepared], small, Path(directory))
+
+            rows.append(median_run(arguments.runs, limit))
+    if not arguments.no_kafka:
+        rows.extend(_kafka_rows(names, arguments.events, arguments.one_each, arguments.runs))
+    _print(rows, arguments)
+
+
+def _kafka_rows(names: Sequence[str], events: int, one_each: int, runs: int) -> Iterator[Row]:
+    from tests.support.kafka_broker import kafka_broker
+
+    with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as directory, kafka_broker(Path(directory)) as broker:
+        empty = broker.topic(partitions=1)
+        idle = statistics.median(_ingest(broker.bootstrap, empty, "auto")[1] for _ in range(runs))
+        for name in names:
+            topic = broker.topic(partitions=2)
+            bodies = list(workloads(events, one_each)[name]())
+            fill(broker.bootstrap, topic, bodies)
+            count = one_each if "one a message" in name else events
+            del bodies
+            yield median_run(
+                runs, lambda name=name, topic=topic, count=count: end_to_end(name, broker, topic, count, idle)
+            )
+
+
+def _print(rows: Sequence[Row], arguments: argparse.Namespace) -> None:
+    cpus = os.cpu_count()
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("chdb", "chdb-core", "pyarrow", "kafka-python", "ptars")
+    )
+    print(f"Machine: {cpus} cores ({platform.machine()}), Python {platform.python_version()}, {packages}.")
+    print(
+        f"Medians of {arguments.runs}; {arguments.events:,} records end to end, 2 000 edges × 5 operations.\n"
+    )
+    print("| what | events/s | CPU s per million | broker's CPU s per million |\n|---|---:|---:|---:|")
+    for row in rows:
+        print(row.text())
+
+
+if __name__ == "__main__":
+    main()
