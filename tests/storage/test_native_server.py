@@ -204,8 +204,9 @@ def test_inserts_take_columns_in_any_order_and_fill_in_defaults(connect: Connect
     client.execute("INSERT INTO default.`odd name` (a) FORMAT Native", [(2,)])
     client.execute("insert into table `odd name` settings async_insert = 0 values", [(3, "y")])
     client.execute("INSERT INTO `odd name` (a) SELECT number + 4 FROM numbers(2)")
+    client.execute("INSERT INTO `odd name` VALUES (6, 'inline')")
     found = client.execute("SELECT a, `b (c)`, e FROM `odd name` ORDER BY a")
-    assert found == [(1, "x", 2), (2, "d", 3), (3, "y", 4), (4, "d", 5), (5, "d", 6)]
+    assert found == [(1, "x", 2), (2, "d", 3), (3, "y", 4), (4, "d", 5), (5, "d", 6), (6, "inline", 7)]
 
 
 def test_many_blocks_go_in_and_out(connect: Connect) -> None:
@@ -448,66 +449,65 @@ def test_tls(certificate: tuple[str, str]) -> None:
 CLICKHOUSE_CLIENT = """
 import sys
 from chdb.state.sqlitelike import Connection
-port, password, structure, statement = sys.argv[1:5]
 chdb = Connection(":memory:")
-chdb.query("SET enable_json_type = 1")
-def remote(table):
-    return f"remote('127.0.0.1:{port}', {table}, 'eastwatch', '{password}')"
-def text(sql):
-    return chdb.query(sql, "TSV").bytes().decode()
-sys.stdout.write(eval(statement))
+for sql in sys.argv[1:]:
+    try:
+        sys.stdout.write(chdb.query(sql, "TSV").bytes().decode())
+    except Exception as error:
+        print(str(error).splitlines()[0])
 """
 
 
-def clickhouse(server: NativeServer, statement: str, structure: str = "", *, ok: bool = True) -> str:
-    """What ClickHouse's own client answers: `statement` is Python with `text`, `remote` and `structure`."""
-    done = subprocess.run(
-        [sys.executable, "-c", CLICKHOUSE_CLIENT, str(server.port), server.password, structure, statement],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-    )
-    assert (done.returncode == 0) is ok, done.stderr[-2000:]
-    return done.stdout if ok else done.stderr
+def clickhouse(*statements: str) -> list[str]:
+    """The lines that ClickHouse's own client answers: chDB in a process of its own, reaching out with `remote()`."""
+    command = [sys.executable, "-c", CLICKHOUSE_CLIENT, *statements]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+def remote(server: NativeServer, table: str, password: str | None = None) -> str:
+    return f"remote('127.0.0.1:{server.port}', {table}, '{server.user}', '{password or server.password}')"
 
 
 def test_clickhouses_own_client_reads(server: NativeServer) -> None:
-    grouped = "text('SELECT number % 3 AS k, count() FROM ' + remote('numbers(10)') + ' GROUP BY k ORDER BY k')"
-    assert clickhouse(server, grouped) == "0\t4\n1\t3\n2\t3\n"
-    joined = (
-        "text('SELECT count() FROM ' + remote('numbers(1000)') + ' WHERE number GLOBAL IN "
-        "(SELECT number * 2 FROM numbers(100))')"
+    grouped, joined, refused, failed, after = clickhouse(
+        f"SELECT number % 3 AS k, count() AS n FROM {remote(server, 'numbers(10)')} GROUP BY k ORDER BY n DESC LIMIT 1",
+        f"SELECT count() FROM {remote(server, 'numbers(1000)')} "
+        "WHERE number GLOBAL IN (SELECT 2 * number FROM numbers(100))",
+        f"SELECT * FROM {remote(server, 'system.one', 'wrong')}",
+        f"SELECT throwIf(1) FROM {remote(server, 'system.one')}",
+        f"SELECT 'still here' FROM {remote(server, 'system.one')}",
     )
-    assert clickhouse(server, joined) == "100\n"
-    assert "516" in clickhouse(server, "text('SELECT * FROM ' + remote('system.one').replace(password, 'x'))", ok=False)
-    assert "Code: 395" in clickhouse(server, "text('SELECT throwIf(1) FROM ' + remote('system.one'))", ok=False)
+    assert grouped == "0\t4"
+    assert joined == "100"
+    assert refused.startswith("Code: 516.")
+    assert failed.startswith("Code: 395.")
+    assert after == "still here"
 
 
 def test_clickhouses_own_client_inserts_random_rows_of_every_type(server: NativeServer) -> None:
     types = {
         **EVERY_TYPE,
         "deep": "Map(String, Map(String, Array(Tuple(x UInt8, y Nullable(String)))))",
-        "sparse": "UInt32",
         "odd": "Enum8('it\\'s, (odd)' = 1, ')' = 2)",
+        "sparse": "UInt32",
     }
     structure = ", ".join(f"{name} {type_name}" for name, type_name in types.items())
-    names = ", ".join(types)
+    digest = f"SELECT sum(cityHash64({', '.join(types)})), count() FROM"
+    there = remote(server, "default.random_rows")
     with Client("127.0.0.1", port=server.port, user=server.user, password=server.password) as client:
         fresh(client, "random_rows", structure)
-    statement = (
-        "(chdb.query('CREATE TABLE src (' + structure + ') ENGINE = MergeTree ORDER BY tuple()"
-        " SETTINGS ratio_of_defaults_for_sparse_serialization = 0.1') and None) or "
-        "(chdb.query('INSERT INTO src SELECT * REPLACE (toUInt32(rand() % 50 = 0) AS sparse) FROM generateRandom("
-        "$$' + structure + '$$, 7, 40, 4) LIMIT 3000') and None) or "
-        "(chdb.query('INSERT INTO FUNCTION ' + remote('default.random_rows') + ' SELECT * FROM src') and None) or "
-        f"text('SELECT sum(cityHash64({names})), count() FROM src') + "
-        f"text('SELECT sum(cityHash64({names})), count() FROM ' + remote('default.random_rows')) + "
-        # The rows themselves travel here, not only their sum.
-        f"text('SELECT sum(cityHash64({names})), count() FROM (SELECT * FROM ' + remote('default.random_rows') "
-        "+ ' LIMIT 3000)')"
+    ours, theirs, travelled = clickhouse(
+        f"CREATE TABLE src ({structure}) ENGINE = MergeTree ORDER BY tuple() "
+        "SETTINGS ratio_of_defaults_for_sparse_serialization = 0.1",
+        "INSERT INTO src SELECT * REPLACE (toUInt32(rand() % 50 = 0) AS sparse) "
+        f"FROM generateRandom($${structure}$$, 7, 40, 4) LIMIT 3000",
+        f"INSERT INTO FUNCTION {there} SELECT * FROM src",
+        f"{digest} src",
+        f"{digest} {there}",
+        f"{digest} (SELECT * FROM {there} LIMIT 3000)",  # here the rows themselves travel, not only their sum
     )
-    ours, theirs, travelled = clickhouse(server, statement, structure).splitlines()
     assert ours == theirs == travelled
     assert ours.endswith("\t3000")
 

@@ -336,7 +336,7 @@ class Conversation:
     def _wants_data(self, body: str) -> bool:
         """Whether an INSERT's rows come as blocks: it ends in VALUES or FORMAT, and is no INSERT ... SELECT."""
         if not _INSERT_TAIL.search(body):
-            return not re.search(r"\b(?:select|with)\b", body, re.IGNORECASE)
+            return not re.search(r"\b(?:select|with|values\s*\()", body, re.IGNORECASE)
         formatted = self._database.rows(f"SELECT formatQuerySingleLineOrNull({literal(body)})")[0][0]
         return bool(re.search(r"\bFORMAT \w+$|\bVALUES$", formatted, re.IGNORECASE)) and " SELECT " not in formatted
 
