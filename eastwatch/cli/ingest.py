@@ -26,7 +26,9 @@ from collector.sources.urls import KafkaUrl, OtlpUrl, SourceUrl, parse_source
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
 from eastwatch.cli.errors import tell
 from eastwatch.cli.progress import shown
+from eastwatch.measured import measured, reported
 from eastwatch.settings import Settings
+from eastwatch.telemetry import Telemetry
 from storage.engine import Engine
 
 
@@ -68,9 +70,11 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
     for url in urls:
         _check_format(url, decoders)
     group = next((url.group for url in urls if isinstance(url, KafkaUrl)), "")
-    bounds = BoundsBook(engine, group=group)
     clock = SystemClock()
     with ExitStack() as stack:
+        telemetry = stack.enter_context(Telemetry(settings.otlp_endpoint))
+        engine = measured(engine, telemetry)
+        bounds = BoundsBook(engine, group=group)
         opened: list[Source] = []
         for url in urls:
             source = open_source(
@@ -96,7 +100,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
             after=lambda store, final: _derive(store, clock, final),
             notice=tell,
         )
-        with signals(loop.stop), shown(loop.counters):
+        with signals(loop.stop), shown(loop.counters), reported(loop.counters, telemetry):
             loop.run()
     return loop.counters.snapshot()
 

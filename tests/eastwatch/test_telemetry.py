@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import get_args
 
 import pyarrow as pa
@@ -85,3 +87,22 @@ def test_a_receiver_that_is_down_holds_nobody_up() -> None:
     telemetry.close()
     assert time.monotonic() - began < CLOSE_LIMIT_S + 1
     telemetry.count("eastwatch.records.stored")  # after the end: nothing happens, nothing breaks
+
+
+def test_an_ingestion_tells_what_it_does(tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+    receiver = serve(("127.0.0.1", 0), lambda batch, format: bodies.extend(batch.values.to_pylist()))
+    line = '{"ts":"2026-11-23T01:00:00Z","destination_service":"cart","request_id":"r"}'
+    (tmp_path / "calls.jsonl").write_text("\n".join([*[line] * 5, "nonsense"]))
+    environment = {**os.environ, "EASTWATCH_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}"}
+    source, store = f"file:{tmp_path}/calls.jsonl?format=calls_json", f"chdb:{tmp_path}/store"
+    command = [sys.executable, "-c", "from eastwatch.cli import main; main()", "ingest", source, "--until-idle"]
+    try:
+        subprocess.run([*command, "--store", store], env=environment, timeout=120, check=True)
+    finally:
+        receiver.close()
+    tables = OtlpProto().decode(pa.array(bodies, pa.large_binary())).tables
+    points = {row["name"]: row for row in tables["metric_points"].to_pylist() if row["type"] == "sum"}
+    values = {name.removeprefix("eastwatch.records."): row["value"] for name, row in points.items()}
+    assert (values["accepted"], values["stored"], values["dead_lettered"], values["refused"]) == (6, 5, 1, 0)
+    assert ("table", "calls") in {label for span in tables["spans"].to_pylist() for label in span["attributes"]}
