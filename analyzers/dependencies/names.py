@@ -14,6 +14,7 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 ALWAYS = (0, 1 << 62)
 """Validity in microseconds since 1970 that never ends."""
@@ -243,7 +244,7 @@ def _with_gaps(segments: Sequence[Segment], otherwise: str) -> Sequence[Segment]
     filled: list[Segment] = []
     at = ALWAYS[0]
     ordered = sorted(segments, key=lambda segment: segment.valid_from)
-    for segment, following in zip(ordered, [*ordered[1:], None], strict=True):
+    for segment, following in zip_longest(ordered, ordered[1:]):
         end = segment.valid_to if following is None else min(segment.valid_to, following.valid_from)
         start = max(segment.valid_from, at)
         if end <= start:
