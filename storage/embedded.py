@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from storage.arrow_types import quoted, structure
@@ -22,7 +23,7 @@ from storage.bind import bind
 from storage.engine import Settings
 from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError, StoreHeld, StoreUnwritable
 from storage.lock import NAME as LOCK_NAME
-from storage.lock import StoreLock
+from storage.lock import StoreLock, held_elsewhere
 from storage.refusals import one_line, refusal
 from storage.results import normalise
 
@@ -86,6 +87,10 @@ class EmbeddedEngine:
                     f"chdb:{self.path}: this process already holds chdb:{_open_path[0]}; one embedded store at a time"
                 )
             try:
+                if held_elsewhere(self.path / "status"):
+                    raise StoreHeld(
+                        f"chdb:{self.path} is open in another process that is not eastwatch; close it there first"
+                    )
                 first = self._connect(create=True)
             except BaseException:
                 self._lock.release()
@@ -110,7 +115,7 @@ class EmbeddedEngine:
         bound = bind(sql, parameters)
         with self._session(settings, external) as session:
             try:
-                table = session.query(sql, "ArrowTable", params=bound)
+                table = _table(session.query(sql, "Arrow", params=bound))
                 return normalise(table, lambda: _describe(session, sql, bound))
             except RuntimeError as error:
                 raise refusal(str(error), self.location) from None
@@ -222,6 +227,10 @@ class EmbeddedEngine:
             except RuntimeError as error:
                 raise refusal(str(error), self.location) from None
             yield session
+        except BaseException:
+            # After a failure chDB puts what the failed statement had written before the next result.
+            fresh = False
+            raise
         finally:
             if session is not None:
                 if fresh:
@@ -261,6 +270,7 @@ def _session_settings(memory_bytes: int) -> Settings:
         "min_insert_block_size_rows": MAX_BATCH_ROWS,
         "min_insert_block_size_bytes": 0,
         "min_insert_block_size_rows_for_materialized_views": MAX_BATCH_ROWS,
+        "output_format_arrow_compression_method": "none",
         "output_format_arrow_string_as_string": 1,
         "output_format_arrow_low_cardinality_as_dictionary": 0,
         "output_format_arrow_date_as_uint16": 0,
@@ -286,8 +296,18 @@ def _change(session: Session, settings: Settings | None, external: Mapping[str, 
             session.query(f"INSERT INTO {quoted(name)} ({chosen}) SELECT {chosen} FROM Python(eastwatch_external)")
 
 
+def _table(result: Any) -> pa.Table:
+    """A result in chDB's memory as a table on that memory, which lives as long as the table."""
+    if result.size() == 0:
+        return pa.table({})
+    view = result.get_memview()
+    address = np.frombuffer(view.view(), np.uint8).ctypes.data
+    memory = pa.foreign_buffer(address, result.size(), base=(result, view))
+    return pa.ipc.open_file(memory).read_all()
+
+
 def _describe(session: Session, sql: str, bound: Mapping[str, str]) -> dict[str, str]:
-    described = session.query(f"DESCRIBE TABLE ({sql}\n)", "ArrowTable", params=bound)
+    described = _table(session.query(f"DESCRIBE TABLE ({sql}\n)", "Arrow", params=dict(bound)))
     return dict(zip(described["name"].to_pylist(), described["type"].to_pylist(), strict=True))
 
 
@@ -307,8 +327,6 @@ def _prepare(path: Path) -> None:
 
 
 def _opening_failed(path: Path, text: str) -> StorageError:
-    if "Cannot lock file" in text or "Another server instance" in text:
-        return StoreHeld(f"chdb:{path} is open in another process that is not eastwatch; close it first")
     if "No space left on device" in text:
         return StoreUnwritable(f"chdb:{path}: no space left on the disk")
     if "filesystem error" in text or "Permission denied" in text or "Read-only file system" in text:

@@ -188,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
         except StorageError as error:
             self._refuse(210, f"Code: 210. DB::Exception: {error} (NETWORK_ERROR)")
         except RuntimeError as error:
-            self._refuse(code_of(str(error)) or 1002, str(error))
+            text = str(error)
+            self._refuse(code_of(text) or 1002, text[max(text.find("Code: "), 0) :])
         else:
             self._reply(200, output, "application/octet-stream", {"X-ClickHouse-Format": request.format})
 

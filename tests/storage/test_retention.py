@@ -1,0 +1,69 @@
+"""Retention from settings becomes TTLs, and only what differs is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+
+from storage.conform import conform
+from storage.engine import Engine
+from storage.retention import Change, Retention, apply
+from storage.tables import CALLS
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def unlimited(engine: Engine) -> Iterator[None]:
+    """Leave the shared store without TTLs."""
+    yield
+    apply(engine, Retention(0, 0, 0, 0, 0))
+
+
+def test_defaults_are_applied_once(engine: Engine) -> None:
+    changes = apply(engine, Retention())
+    assert Change("calls", "", 7) in changes
+    assert Change("calls", "raw", 2) in changes
+    assert Change("edges_1m", "", 3) in changes
+    assert Change("edges_1h", "", 30) in changes
+    assert Change("edges_1d", "", 365) in changes
+    assert apply(engine, Retention()) == []
+
+
+def test_only_what_differs_is_changed_and_0_keeps_for_ever(engine: Engine) -> None:
+    apply(engine, Retention())
+    assert apply(engine, Retention(raw_days=5)) == [Change("calls", "raw", 5)]
+    assert apply(engine, Retention(raw_days=0)) == [Change("calls", "raw", 0)]
+    assert apply(engine, Retention(raw_days=0, minutes_days=0))[0] == Change("edges_1m", "", 0)
+    assert apply(engine, Retention(raw_days=0, minutes_days=0)) == []
+
+
+def test_rows_go_by_arrival_and_raw_lines_before_them(engine: Engine) -> None:
+    for age_days in (0, 4, 9):
+        batch = conform(
+            CALLS,
+            # An event of 1999 that arrived today stays.
+            pa.record_batch({"ts": pa.array([datetime(1999, 1, 1, tzinfo=UTC)], pa.timestamp("us", "UTC"))}),
+            received_at=NOW - timedelta(days=age_days),
+            raw=b"line",
+            status=age_days,
+        )
+        engine.insert("calls", batch)
+    apply(engine, Retention())
+    engine.execute("ALTER TABLE calls MATERIALIZE TTL", settings={"mutations_sync": 2})
+    engine.execute("OPTIMIZE TABLE calls FINAL")
+    found = engine.query("SELECT status, raw FROM calls ORDER BY status")
+    assert found.to_pylist() == [{"status": 0, "raw": "line"}, {"status": 4, "raw": ""}]
+
+
+def test_every_table_is_kept_for_a_stated_time(engine: Engine) -> None:
+    apply(engine, Retention())
+    found = engine.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' "
+        "AND NOT match(create_table_query, ' TTL toDate[^,]*SETTINGS') ORDER BY name"
+    )
+    # Small tables of names; they hold nothing per call.
+    assert found["name"].to_pylist() == ["aliases", "inventory", "schema_migrations"]
