@@ -24,9 +24,8 @@ from collector.decode.spans import Positions, bounds, not_utf8
 _MOST_TEMPLATES = 64
 # Lines per block that no template can be made from, before the rest of the block is read one by one.
 _MOST_MODELLESS = 64
-# Lines cut at a time. Fewer stay in the processor's cache between the passes over them; more share each pass's cost
-# where shapes are many.
-_BLOCK = 8192
+# Lines cut at a time: every shape costs some passes per block, and a block's quotes and spaces some memory.
+_BLOCK = 32768
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

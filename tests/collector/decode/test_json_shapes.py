@@ -100,11 +100,11 @@ def test_a_neighbour_changes_nothing(lines: list[bytes], hostile: bytes) -> None
 
 
 def test_no_line_of_one_shape_takes_the_slow_way() -> None:
-    lines = [f'{{"a":"v{i}","b":null,"n":{i * 7 % 1000},"o":"q\\"{i}\\\\"}}'.encode() for i in range(20_000)]
+    lines = [f'{{"a":"v{i}","b":null,"n":{i * 7 % 1000},"o":"q\\"{i}\\\\"}}'.encode() for i in range(40_000)]
     groups, refused = shapes(pa.array(lines, pa.binary()), classify, KNOWN, DEFAULT_LIMITS)
     assert not refused
     assert len(groups) == 1
-    assert groups[0].rows.tolist() == list(range(20_000))
+    assert groups[0].rows.tolist() == list(range(40_000))
     # Only what is read one by one gets a mask of its quoted values.
     assert groups[0].columns["o"].quoted is None
     assert groups[0].columns["o"].text[3].as_py() == 'q"3\\'
@@ -159,3 +159,19 @@ def test_many_shapes_are_all_read() -> None:
     rows = fast(lines)
     assert rows == slow(lines)
     assert rows[999][1] == {"k199": "999"}
+
+
+def test_every_single_damage_to_a_line_is_seen() -> None:
+    model = b'{"a":"x","n":10,"o":-1.5e3,"b":null,"t":true,"d":{"k":["v",2]}}'
+    pieces = [b"", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b" ", b"0", b"1", b".", b"-", b"e", b"n", b"\xff"]
+    damaged = [
+        model[:place] + piece + model[place + removed :]
+        for place in range(len(model) + 1)
+        for piece in pieces
+        for removed in (0, 1)
+    ]
+    # The sound line leads: its template is the one that the damaged ones are compared with.
+    lines = [model] * 3 + damaged
+    found, expected = fast(lines), slow(lines)
+    for row, line in enumerate(lines):
+        assert found[row] == expected[row], line
