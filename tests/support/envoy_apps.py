@@ -21,6 +21,7 @@ from tests.support import h2c
 from tests.support.envoy_config import INBOUND, OUTBOUND, PROGRAM_PORT_OUTSIDE, tcp_outbound_port
 from tests.support.envoy_pki import Authority
 from tests.support.envoy_topology import RBAC_BODY, Call, Ledger, Service, Topology
+from tests.support.http_body import read_body
 
 _TIMEOUT_S = 20.0
 _PASSED_ON = ("x-request-id", "traceparent", "tracestate")
@@ -183,7 +184,7 @@ def _http_handler(programs: Programs, service: Service) -> type[BaseHTTPRequestH
             pass
 
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            read_body(self)
             caller, entry = self.headers["x-caller"], int(self.headers["x-entry"])
             programs.ledger.arrival(caller, service.id)
             with lock:

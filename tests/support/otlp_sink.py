@@ -12,6 +12,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.support.http_body import read_body
+
 
 @dataclass
 class OtlpSink:
@@ -41,7 +43,7 @@ def otlp_sink() -> Iterator[OtlpSink]:
             pass
 
         def do_POST(self) -> None:
-            body = self._body()
+            body = read_body(self)
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
             request = ExportTraceServiceRequest.FromString(body)
@@ -52,17 +54,6 @@ def otlp_sink() -> Iterator[OtlpSink]:
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", "0")
             self.end_headers()
-
-        def _body(self) -> bytes:
-            # Envoy's exporter never says how long its request is.
-            if self.headers.get("transfer-encoding") != "chunked":
-                return self.rfile.read(int(self.headers["content-length"]))
-            body = b""
-            while size := int(self.rfile.readline().partition(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     # Whoever sends must be stopped first: leaving waits for open connections.
