@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from collector.coded import Codes, Pool, groups, number_codes
 from collector.decode.operators import CARRIED_BIT, OPERATORS
-from collector.envoy.endpoints import Endpoints, Facts, resolve
+from collector.envoy.endpoints import NO_END, Endpoints, Facts, resolve
 from collector.identity.kubernetes import NO_POD, Pod, pod_of
 from collector.identity.socket_addresses import AddressPool, Ports, ip_bytes
 from collector.operations import operations
@@ -227,7 +227,6 @@ def _end_columns(pool: Pool, ends: Sequence[Endpoints], group: Codes) -> dict[st
             columns[f"{side}_{part}"] = pool.decode(codes[group])
     for name in ("reporter", "direction", "tls", "mesh"):
         columns[name] = pool.decode(pool.codes(getattr(end, name) for end in ends)[group])
-    columns["_downstream_tls"] = pool.decode(pool.codes(end.downstream_tls for end in ends)[group])
     for name in ("weak", "by_address"):
         columns[f"_{name}"] = pa.array(np.array([getattr(end, name) for end in ends], np.bool_)[group])
     return columns
@@ -235,7 +234,10 @@ def _end_columns(pool: Pool, ends: Sequence[Endpoints], group: Codes) -> dict[st
 
 def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Codes) -> dict[str, pa.Array]:
     at = addresses
-    outbound = np.array([end.reporter == "source" for end in ends], np.bool_)[group]
+    # The address of a gateway without a name is all that can name it later; its client is then the remote one.
+    nameless = np.array([end.reporter == "gateway" and end.source == NO_END for end in ends], np.bool_)[group]
+    nameless &= at.upstream_local != 0
+    outbound = nameless | np.array([end.reporter == "source" for end in ends], np.bool_)[group]
     inbound = np.array([end.reporter == "destination" for end in ends], np.bool_)[group]
     # Where the cluster names a service and no upstream was chosen, the local address is the service's, not a pod's.
     by_local = (
@@ -252,7 +254,7 @@ def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Co
     return {
         "source_ip": pool.decode(np.where(outbound, caller, at.client).astype(np.int32)),
         "source_port": pa.array(np.where(outbound, caller_port, at.client_port).astype(np.uint16)),
-        "source_remote_ip": pool.decode(at.remote),
+        "source_remote_ip": pool.decode(np.where(nameless & (at.remote == 0), at.client, at.remote).astype(np.int32)),
         "destination_ip": pool.decode(destination.astype(np.int32)),
         "destination_port": pa.array(port.astype(np.uint16)),
         "_upstream_local_ip": pool.decode(at.upstream_local),
@@ -283,7 +285,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
     Returns:
         As many rows, in order. Besides the columns of `calls`: `_message` and `_record` as given, and for
         `identity.addresses.complete`: `_upstream_local_ip`, `_downstream_remote_ip`, `_downstream_local_ip`
-        (binary(16)), `_downstream_remote_port` (uint16), `_downstream_tls` (text), `_weak`, `_by_address` (bool).
+        (binary(16)), `_downstream_remote_port` (uint16), `_weak`, `_by_address` (bool).
         Names that the line does not give are `""`, addresses `::`.
 
     Pure. Never raises for any content of the columns.
@@ -306,7 +308,12 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         has_http,
         (at.pod != 0) & (at.local == at.pod),
         ((at.pod != 0) & (at.client == at.pod)) | localhost[at.client],
-        same & (at.client != 0) & (at.client != at.local) & ~loopback[at.client] & present["x_forwarded_for"],
+        # A gateway's HTTP always has the header; a connection cannot have it.
+        same
+        & (at.client != 0)
+        & (at.client != at.local)
+        & ~loopback[at.client]
+        & (present["x_forwarded_for"] | ~has_http),
         localhost[at.upstream] | (same & (at.upstream == at.local)),
         sees_upstream,
     )

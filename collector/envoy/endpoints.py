@@ -83,8 +83,6 @@ class Endpoints(NamedTuple):
     port: int = 0
     """The port that the cluster names, for lines without an upstream address."""
     tls: Tls = "unknown"
-    downstream_tls: Tls = "unknown"
-    """What `tls` is if the proxy proves to be a gateway."""
     mesh: str = ""
     weak: bool = False
     """The destination's name was chosen by the caller."""
@@ -275,7 +273,7 @@ def _logged(facts: Facts, reporter: Reporter) -> int:
         fields |= {"destination_service", "destination_namespace"}
     if facts.logs("upstream_host" if outbound else "downstream_local_address"):
         fields |= {"destination_ip", "destination_port"}
-    if reporter == "source":
+    if outbound:
         tls_operators = ("upstream_tls_version", "upstream_peer_uri_san", "upstream_local_uri_san")
     else:
         tls_operators = ("downstream_tls_version", "downstream_peer_uri_san", "requested_server_name")
@@ -295,8 +293,7 @@ def resolve(facts: Facts) -> Endpoints:
     cluster = parse_cluster(facts.cluster)
     reporter = reporter_of(facts, cluster)
     peer = parse_principal(facts.downstream_peer)
-    downstream_tls = downstream_tls_of(facts)
-    tls = downstream_tls
+    tls = downstream_tls_of(facts)
     by_address = False
     direction: Direction = "east_west"
     if reporter in ("source", "gateway"):
@@ -304,13 +301,14 @@ def resolve(facts: Facts) -> Endpoints:
         destination, outside, weak = _target(facts, cluster, reporter, source.namespace)
         direction = "egress" if outside else "ingress" if reporter == "gateway" else "east_west"
         by_address = cluster.passthrough
-        tls = downstream_tls if reporter == "gateway" else upstream_tls_of(facts)
+        # Of the edge, also at a gateway: how its clients outside came in says nothing of the call that it makes.
+        tls = upstream_tls_of(facts)
     elif reporter == "waypoint":
         source = _peer(peer)
         destination, outside, weak = _target(facts, cluster, reporter, peer.namespace)
         direction = "egress" if outside else "east_west"
         # It is reached through a tunnel (HBONE), whose inner connection always looks plain.
-        tls = "mtls" if downstream_tls == "mtls" else "unknown"
+        tls = "mtls" if tls == "mtls" else "unknown"
     elif reporter == "destination":
         source = _peer(peer)
         destination, weak = _callee(facts, cluster, peer)
@@ -326,7 +324,6 @@ def resolve(facts: Facts) -> Endpoints:
         direction=direction,
         port=cluster.port,
         tls=tls,
-        downstream_tls=downstream_tls,
         mesh=cluster.dialect if cluster.dialect in ("consul", "osm") else facts.mesh,
         weak=weak,
         by_address=by_address,

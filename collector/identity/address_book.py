@@ -135,10 +135,11 @@ class AddressBook:
             clusters: names of clusters, `""` = not known.
             cluster_of: each row's place in `clusters`.
 
-        An address of the row's own cluster comes first, then one that only a single cluster has.
+        An address of the row's own cluster comes first, then one of an unnamed cluster, then one that only a single
+        cluster has.
         """
         found = np.full(len(addresses), -1, np.int64)
-        if not self.owners:
+        if not self.owners or not len(addresses):
             return found
         encoded = addresses.dictionary_encode()
         known = encoded.dictionary.to_pylist()

@@ -26,13 +26,11 @@ __all__ = ["AddressBook", "Owner", "complete"]
 Mask = npt.NDArray[np.bool_]
 _PARTS = ("cluster", "namespace", "workload", "service", "version", "pod", "principal")
 _NOBODY = Owner(is_pod=False)
+_OWN_ADDRESSES = ("_upstream_local_ip", "_downstream_remote_ip", "_downstream_local_ip")
 _AUXILIARY = frozenset(
     {
-        "_upstream_local_ip",
-        "_downstream_remote_ip",
-        "_downstream_local_ip",
+        *_OWN_ADDRESSES,
         "_downstream_remote_port",
-        "_downstream_tls",
         "_weak",
         "_by_address",
     }
@@ -99,8 +97,8 @@ def _work(calls: pa.RecordBatch) -> _Work:
     pool, ips = Pool(), AddressPool()
     nothing = np.zeros(calls.num_rows, np.int32)
     texts = [f"{side}_{part}" for side in ("source", "destination") for part in _PARTS]
-    texts += ["reporter", "direction", "tls", "_downstream_tls", "authority"]
-    addresses = ("source_ip", "destination_ip", "_upstream_local_ip", "_downstream_remote_ip", "_downstream_local_ip")
+    texts += ["reporter", "direction", "tls", "authority"]
+    addresses = ("source_ip", "source_remote_ip", "destination_ip", *_OWN_ADDRESSES)
     if "ts" in names:
         ts_us = calls.column("ts").cast(pa.timestamp("us", "UTC")).cast(pa.int64()).fill_null(0).to_numpy()
     else:
@@ -210,14 +208,17 @@ def _gateways(work: _Work, book: AddressBook, own: Int64s) -> None:
     if not book.owners:
         return
     # A gateway that failed to reach its upstream logs only where it was reached.
-    at_gateway = _find(work, book, "_downstream_local_ip", work.is_text("reporter", "source") & (own < 0))
-    own[:] = np.where((own < 0) & _is_pod(book, at_gateway), at_gateway, own)
-    is_gateway = np.array([*(entry.is_gateway for entry in book.owners), False], np.bool_)[own]
-    turned = work.proxied & is_gateway & work.is_text("reporter", "source")
+    unreached = work.is_text("reporter", "source") & (own < 0) & (work.address["destination_ip"] == 0)
+    at_gateway = _find(work, book, "_downstream_local_ip", unreached)
+    is_gateway = np.array([*(entry.is_pod and entry.is_gateway for entry in book.owners), False], np.bool_)
+    own[:] = np.where(is_gateway[at_gateway], at_gateway, own)
+    turned = work.proxied & is_gateway[own] & work.is_text("reporter", "source")
     work.set_text("reporter", turned, work.pool.code("gateway"))
-    work.set_text("tls", turned, work.text["_downstream_tls"])
     work.set_text("direction", turned & ~work.is_text("direction", "egress"), work.pool.code("ingress"))
-    work.address["source_ip"] = np.where(turned, work.address["_downstream_remote_ip"], work.address["source_ip"])
+    client = work.proxied & (own >= 0) & work.is_text("reporter", "gateway")
+    peer, remote = work.address["_downstream_remote_ip"], work.address["source_remote_ip"]
+    work.address["source_ip"] = np.where(client, peer, work.address["source_ip"])
+    work.address["source_remote_ip"] = np.where(client & (remote == peer), 0, remote)
 
 
 def _part_codes(work: _Work, book: AddressBook, owner: Int64s) -> tuple[dict[str, Codes], list[Owner], Codes]:
@@ -304,11 +305,13 @@ def _finish(work: _Work) -> pa.RecordBatch:
     work.set_text("tls", work.text["tls"] == 0, derived_tls)
     columns = {name: calls.column(name) for name in calls.schema.names if name not in _AUXILIARY}
     for name, codes in work.text.items():
-        if name not in ("_downstream_tls", "authority"):
+        if name != "authority":
             columns[name] = pool.decode(codes)
     if work.proxied.any():
-        columns["source_ip"] = work.ips.decode(work.address["source_ip"].astype(np.int32))
+        for name in ("source_ip", "source_remote_ip"):
+            columns[name] = work.ips.decode(work.address[name].astype(np.int32))
         turned = work.proxied & work.is_text("reporter", "gateway")
+        turned &= work.address["source_ip"] == work.address["_downstream_remote_ip"]
         port = calls.column("source_port").fill_null(0).to_numpy(zero_copy_only=False)
         client = calls.column("_downstream_remote_port").fill_null(0).to_numpy(zero_copy_only=False)
         columns["source_port"] = pa.array(np.where(turned, client, port).astype(np.uint16))

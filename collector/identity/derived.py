@@ -41,7 +41,7 @@ def _logged(calls: pa.RecordBatch, *names: str) -> Mask:
 def _merged(calls: pa.RecordBatch, name: str, blank: Mask, derived: pa.Array) -> pa.Array:
     if blank.all():
         return derived
-    stated = calls.column(name).cast(pa.string())
+    stated = calls.column(name).cast(pa.string()) if name in calls.schema.names else pa.scalar("")
     return pc.if_else(pa.array(blank), derived.cast(pa.string()), stated)
 
 
