@@ -1,8 +1,8 @@
 """Log records of OTLP to the access-log lines they carry, with what the resource says of the pod.
 
-Three forms are lines: a text body (the filelog receiver's, or Istio's OTLP provider), a structured body, and attributes
-alone (Envoy's own OTLP access logger). The latter two are written as one JSON object and read like any JSON line. A
-record's own time and trace stand in for keys that the object lacks.
+Four forms are lines: a text body (the filelog receiver's, or Istio's OTLP provider), a structured body, attributes
+alone (Envoy's own OTLP access logger), and the text of a protobuf entry (the receiver `envoyals`). The latter three are
+written as one JSON object and read like any JSON line. A record's own time and trace stand in for what a line lacks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collector.decode.envelope import Lines, split_lines
 from collector.decode.limits import Limits
 from collector.decode.operators import TEXT_MAP
 from collector.decode.otlp.attributes import Attributes, children, nest
+from collector.decode.otlp.envoyals import entry
 from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.text import any_value_text, compact_json, hex_ids, map_of, offsets_of, utf8
 from storage.tables import LOGGED_BIT
@@ -64,10 +65,16 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
     number = places(message)
 
     attributes = Attributes(rows.field("attributes"))
-    attributes.index(frozenset({_FILE.encode(), b"start_time"}))
+    attributes.index(frozenset({_FILE.encode(), b"api_version", b"log_type"}))
     bodies = rows.field("body")
     text = bodies.field("string").cast(pa.large_binary())
     needs_object = pc.equal(pc.binary_length(text), 0).fill_null(True).to_numpy(zero_copy_only=False)
+    als = attributes.pick("api_version").present & attributes.pick("log_type").present & ~needs_object
+    if als.any():
+        where = np.flatnonzero(als)
+        printed = utf8(bodies.field("string").take(pa.array(where))).to_pylist()
+        objects = [body.encode() if (log := entry(body)) is None else compact_json(log).encode() for body in printed]
+        text = pc.replace_with_mask(text, pa.array(als), pa.array(objects, pa.large_binary()))
     if needs_object.any():
         where = np.flatnonzero(needs_object)
         objects = _objects(rows, attributes, where)

@@ -53,7 +53,7 @@ def identity_columns(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) -
 
 
 def _maps(attributes: Attributes) -> pa.MapArray:
-    """The attribute maps, none longer than `MAX_MAP_BYTES`: from a longer one large entries are left out, then its end."""
+    """The attribute maps, none longer than `MAX_MAP_BYTES`: large entries of a longer one go first."""
     maps = attributes.maps()
     sizes = pc.add(pc.binary_length(maps.keys), pc.binary_length(maps.items)).to_numpy().astype(np.int64)
     starts = offsets_of(attributes.counts)

@@ -1,0 +1,186 @@
+"""Access-log lines inside OTLP log records: each form gives the call that the bare line gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from collector.contract import Decoded
+from collector.decode.otlp.envoyals import entry, parse
+from collector.decode.otlp_proto import OtlpProto
+from collector.decode.registry import decoder
+from storage.tables import LOGGED_BIT
+
+STAMPED = {"time_unix_nano": 1_606_339_578_409_000_000}
+TEXT = (
+    '[2020-11-25T21:26:18.409Z] "GET /status/418 HTTP/1.1" 418 - via_upstream - "-" 0 135 3 1 "-" "curl/7.73.0" '
+    '"84961386-6d84" "httpbin:8000" "127.0.0.1:80" inbound|8000|| 127.0.0.1:41854 10.44.1.27:80 10.44.1.23:37652 '
+    "outbound_.8000_._.httpbin.foo.svc.cluster.local default"
+)
+OBJECT: dict[str, Any] = {
+    "start_time": "2020-11-25T21:26:18.409Z",
+    "method": "GET",
+    "path": "/status/418",
+    "protocol": "HTTP/1.1",
+    "response_code": "418",
+    "response_flags": "-",
+    "duration": "3",
+    "bytes_sent": "135",
+    "bytes_received": "0",
+    "request_id": "84961386-6d84",
+    "authority": "httpbin:8000",
+    "upstream_cluster": "inbound|8000||",
+    "downstream_local_address": "10.44.1.27:80",
+    "downstream_remote_address": "10.44.1.23:37652",
+    "downstream_peer_uri_san": "spiffe://cluster.local/ns/foo/sa/sleep",
+}
+POD = {"k8s.namespace.name": "foo", "k8s.pod.name": "httpbin-6d4b8f7c9-x2x9z"}
+
+
+def attribute(key: str, value: str) -> dict[str, Any]:
+    return {"key": key, "value": {"string_value": value}}
+
+
+def logs(*records: dict[str, Any], resource: dict[str, str] = POD) -> Decoded:
+    of = {"attributes": [attribute(key, value) for key, value in resource.items()]}
+    request = ExportLogsServiceRequest(
+        resource_logs=[{"resource": of, "scope_logs": [{"log_records": [{**STAMPED, **record} for record in records]}]}]
+    )
+    return OtlpProto().decode(pa.array([request.SerializeToString()], pa.large_binary()))
+
+
+def bare(line: str) -> dict[str, Any]:
+    (row,) = decoder("auto").decode(pa.array([line.encode()], pa.large_binary())).tables["calls"].to_pylist()
+    return row
+
+
+def same_call(row: dict[str, Any], line: str, *but: str) -> None:
+    """`row` is what the bare `line` gives; the pod's own names are known from the resource besides."""
+    expected = bare(line)
+    of_pod = {"destination_pod", "destination_namespace", "destination_workload", "destination_service"}
+    bits = sum(1 << LOGGED_BIT[column] for column in of_pod)
+    row["logged"], expected["logged"] = row["logged"] | bits, expected["logged"] | bits
+    for column, value in expected.items():
+        if column not in {*of_pod, *but} and not column.startswith("_"):
+            assert row[column] == value, column
+    assert row["destination_namespace"] == "foo"
+    assert row["destination_pod"] == POD["k8s.pod.name"]
+
+
+def test_a_text_body() -> None:
+    decoded = logs({"body": {"string_value": TEXT + "\n"}})
+    same_call(decoded.tables["calls"].to_pylist()[0], TEXT)
+    assert not decoded.dead
+
+
+def test_a_json_body() -> None:
+    line = json.dumps(OBJECT)
+    same_call(logs({"body": {"string_value": line}}).tables["calls"].to_pylist()[0], line)
+
+
+def test_a_structured_body() -> None:
+    body = {"kvlist_value": {"values": [attribute(key, value) for key, value in OBJECT.items()]}}
+    same_call(logs({"body": body}).tables["calls"].to_pylist()[0], json.dumps(OBJECT), "raw")
+
+
+def test_attributes_alone() -> None:
+    attributes = [attribute(key, value) for key, value in OBJECT.items()]
+    same_call(logs({"attributes": attributes}).tables["calls"].to_pylist()[0], json.dumps(OBJECT), "raw")
+
+
+def test_the_records_time_stands_in() -> None:
+    attributes = [attribute(key, value) for key, value in OBJECT.items() if key != "start_time"]
+    same_call(logs({"attributes": attributes}).tables["calls"].to_pylist()[0], json.dumps(OBJECT), "raw", "logged")
+
+
+def test_the_records_trace_stands_in_where_the_line_has_none() -> None:
+    other = json.dumps({**OBJECT, "trace_id": "c" * 32, "request_id": "other"})
+    context = {"trace_id": b"\xaa" * 16, "span_id": b"\xbb" * 8}
+    decoded = logs(
+        {"body": {"string_value": TEXT}, **context},
+        {"body": {"string_value": other}, **context},
+        {"body": {"string_value": json.dumps(OBJECT)}},
+    )
+    found = {row["request_id"]: row for row in decoded.tables["calls"].to_pylist() if row["_record"] < 2}
+    assert (found["84961386-6d84"]["trace_id"], found["84961386-6d84"]["span_id"]) == ("aa" * 16, "bb" * 8)
+    assert found["other"]["trace_id"] == "c" * 32
+    assert found["84961386-6d84"]["logged"] != bare(TEXT)["logged"]
+
+
+def test_the_pod_by_the_files_name() -> None:
+    path = "/var/log/pods/foo_httpbin-6d4b8f7c9-x2x9z_0f1e2d3c-0000/istio-proxy/0.log"
+    record = {"body": {"string_value": TEXT}, "attributes": [attribute("log.file.path", path)]}
+    same_call(logs(record, resource={}).tables["calls"].to_pylist()[0], TEXT)
+
+
+ALS = r"""common_properties:{downstream_remote_address:{socket_address:{address:"10.44.1.23"  port_value:37652}}
+ downstream_local_address:{socket_address:{address:"10.44.1.27" port_value:80}} tls_properties:{tls_version:TLSv1_3
+ tls_sni_hostname:"outbound_.8000_._.httpbin.foo.svc.cluster.local" local_certificate_properties:{subject_alt_name:{
+ uri:"spiffe://cluster.local/ns/foo/sa/httpbin"}} peer_certificate_properties:{subject_alt_name:{
+ uri:"spiffe://cluster.local/ns/foo/sa/sleep"}  subject:"O=\"x\""}}  start_time:{seconds:1606339578 nanos:409000000}
+ time_to_last_downstream_tx_byte:{nanos:3000000}  upstream_cluster:"inbound|8000||" response_flags:{
+ upstream_connection_failure:true  upstream_retry_limit_exceeded:true} metadata:{filter_metadata:{key:"x" value:{}}}
+ duration:{nanos:3500000} [type.googleapis.com/some.Extension]:{a:1}} protocol_version:HTTP11
+ request:{request_method:GET  authority:"httpbin:8000" path:"/caf\303\251?q=\"1\"" user_agent:"curl/7.73.0"
+ request_id:"84961386-6d84" request_headers_bytes:500 request_body_bytes:7} response:{response_code:{value:503}
+ response_body_bytes:135  response_code_details:"upstream_reset"}"""
+
+
+def test_envoyals() -> None:
+    record = {
+        "body": {"string_value": ALS},
+        "attributes": [attribute("api_version", "v3"), attribute("log_type", "http")],
+    }
+    (row,) = logs(record).tables["calls"].to_pylist()
+    expected = {
+        "method": "GET",
+        "path": '/café?q="1"',
+        "status": 503,
+        "duration_us": 3500,
+        "bytes_received": 7,
+        "bytes_sent": 135,
+        "response_flags": "UF,URX",
+        "source_principal": "spiffe://cluster.local/ns/foo/sa/sleep",
+        "destination_principal": "spiffe://cluster.local/ns/foo/sa/httpbin",
+        "destination_port": 80,
+        "tls": "mtls",
+        "reporter": "destination",
+    }
+    assert {key: row[key] for key in expected} == expected
+
+
+def test_envoyals_tcp() -> None:
+    text = (
+        'common_properties:{start_time:{seconds:1606339578} upstream_cluster:"outbound|443||db.shop.svc.cluster.local" '
+        'connection_termination_details:"rbac_access_denied_matched_policy[none]"} '
+        "connection_properties:{received_bytes:21 sent_bytes:4}"
+    )
+    record = {
+        "body": {"string_value": text},
+        "attributes": [attribute("api_version", "v3"), attribute("log_type", "tcp")],
+    }
+    (row,) = logs(record).tables["calls"].to_pylist()
+    assert (row["protocol"], row["bytes_received"], row["bytes_sent"], row["status"]) == ("tcp", 21, 4, 0)
+    assert (row["destination_service"], row["verdict"]) == ("db", "denied")
+
+
+def test_envoyals_that_is_none_is_a_dead_letter() -> None:
+    attributes = [attribute("api_version", "v3"), attribute("log_type", "http")]
+    for body in ("hello", "common_properties:{", "a:{" * 100_000, 'common_properties:{start_time:{seconds:"x"}}'):
+        decoded = logs({"body": {"string_value": body}, "attributes": attributes})
+        assert len(decoded.dead) == 1
+        assert not decoded.tables
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(ALS)), st.integers(0, len(ALS)), st.text(max_size=6))
+def test_any_text_is_read_or_not(start: int, end: int, put: str) -> None:
+    text = ALS[:start] + put + ALS[end:]
+    parse(text)
+    found = entry(text)
+    assert found is None or json.dumps(found)
