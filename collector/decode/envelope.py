@@ -43,8 +43,8 @@ class Lines:
         return len(self.text)
 
     def take(self, rows: Positions) -> Lines:
-        """These rows only; the same object when they are all."""
-        if len(rows) == len(self.text):
+        """These rows, in this order; the same object when they are all and in order."""
+        if len(rows) == len(self.text) and bool((rows[1:] > rows[:-1]).all()):
             return self
         chosen = pa.array(rows)
         return Lines(
