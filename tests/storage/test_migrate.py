@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +20,13 @@ TWO = "-- Second.\nALTER TABLE ours_one ADD COLUMN b UInt8\n"
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A directory of migrations: the real ones and two of the test."""
+def directory(tmp_path: Path, engine: Engine) -> Iterator[Path]:
+    """A directory of migrations: the real ones and two of the test, which the store forgets afterwards."""
     for path in migrations.DIRECTORY.glob("*.sql"):
         (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "8001_one.sql").write_text(ONE)
     (tmp_path / "8002_two.sql").write_text(TWO)
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def forget(engine: Engine) -> object:
-    """Take the test's migrations out of the shared store afterwards."""
-    yield
+    yield tmp_path
     engine.execute(
         "ALTER TABLE schema_migrations DELETE WHERE name LIKE '8%' OR name LIKE '9%'", settings={"mutations_sync": 2}
     )
@@ -121,10 +116,11 @@ engine.close()
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=list(TABLES))
-def test_tables_in_python_are_those_of_the_engine(engine: Engine, table: object) -> None:
+def test_tables_in_python_are_those_of_the_engine(shared_store: Engine, table: object) -> None:
     name = table.name  # type: ignore[attr-defined]
-    found = engine.query(
-        "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {t:String} ORDER BY position",
+    found = shared_store.query(
+        "SELECT name, type FROM system.columns "
+        "WHERE database = currentDatabase() AND table = {t:String} ORDER BY position",
         {"t": name},
     )
     declared = [(column.name, column.type) for column in table.columns]  # type: ignore[attr-defined]
@@ -153,11 +149,11 @@ def test_every_sql_file_is_one_statement(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", list(sql.names()))
-def test_every_statement_is_understood_by_the_engine(engine: Engine, name: str) -> None:
+def test_every_statement_is_understood_by_the_engine(shared_store: Engine, name: str) -> None:
     """ClickHouse itself parses it (EXPLAIN AST knows tables, columns and holes only by shape)."""
     statement = sql.load(name)
     assert statement.doc
-    engine.query("SELECT formatQuerySingleLine({q:String}) AS q", {"q": statement.text})
+    shared_store.query("SELECT formatQuerySingleLine({q:String}) AS q", {"q": statement.text})
 
 
 class TestStatement:
