@@ -35,8 +35,13 @@ class Pool:
         return known
 
     def codes(self, values: Iterable[str | None]) -> Codes:
-        """The codes of several strings."""
-        return np.fromiter((self.code(value or "") for value in values), np.int32)
+        """The codes of several strings; None is `""`."""
+        known, index = list(values), self.index
+        for value in known:
+            if value and value not in index:
+                index[value] = len(self.values)
+                self.values.append(value)
+        return np.array([index[value] if value else 0 for value in known], np.int32)
 
     def encode(self, column: pa.Array) -> Codes:
         """A string or dictionary column as codes; null is `""`."""

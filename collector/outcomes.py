@@ -162,7 +162,7 @@ def _allowed(line: Line, flags: frozenset[str]) -> bool:
     return line.has_status and not line.has_details and line.status >= 200 and line.status not in (401, 403, 407)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def judge(line: Line) -> Outcome:
     """Verdict, policy and fault of one line. Pure; never raises."""
     flags = frozenset(flag for flag in line.flags.replace(" ", "").split(",") if flag not in ("", "-")) - _HARMLESS

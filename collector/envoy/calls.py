@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from collector.coded import Codes, Pool, groups, number_codes
 from collector.decode.operators import CARRIED_BIT, OPERATORS
-from collector.envoy.endpoints import NO_END, Endpoints, Facts, resolve
+from collector.envoy.endpoints import NO_END, End, Endpoints, Facts, resolve
 from collector.identity.kubernetes import NO_POD, Pod, pod_of
+from collector.identity.principals import MAX_LENGTH
 from collector.identity.socket_addresses import AddressPool, Ports, ip_bytes
 from collector.operations import operations
 from collector.outcomes import Line, judge
@@ -76,6 +77,10 @@ class _Addresses:
     """The original client where it differs from the peer."""
     pod: Codes
     client_logged: Mask
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= MAX_LENGTH else ""
 
 
 def _has_bit(carried: npt.NDArray[np.uint64], operator: str) -> Mask:
@@ -138,14 +143,16 @@ def _facts(
     for place, flag in enumerate(flags):
         bits |= flag.astype(np.int64) << place
     first, group = groups([*texts, pod, keys, bits])
-    ends: list[Endpoints] = []
-    for row in first.tolist():
-        facts: dict[str, Any] = {
-            name: pool.values[codes[row]] for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)
-        }
-        facts |= {name: bool(flag[row]) for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
-        ends.append(resolve(Facts(**facts, pod=pods[pod[row]], carried=sets[keys[row]], mesh=mesh)))
-    return ends, group
+    facts: dict[str, Any] = {
+        name: [pool.values[code] for code in codes[first].tolist()]
+        for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)
+    }
+    facts |= {name: flag[first].tolist() for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
+    facts["pod"] = [pods[index] for index in pod[first].tolist()]
+    facts["carried"] = [sets[index] for index in keys[first].tolist()]
+    facts["mesh"] = [mesh] * len(first)
+    combinations = zip(*(facts[name] for name in Facts._fields), strict=True)
+    return [resolve(Facts._make(combination)) for combination in combinations], group
 
 
 def _protocol(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> pa.DictionaryArray:
@@ -171,7 +178,7 @@ def _log_type(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> Codes:
 
 def _outcomes(operators: pa.RecordBatch, pool: Pool, has_http: Mask, sees_upstream: Mask) -> dict[str, pa.Array]:
     texts = [
-        pool.encode(operators.column(name))
+        pool.map(pool.encode(operators.column(name)), _bounded)
         for name in (
             "response_flags",
             "response_code_details",
@@ -221,10 +228,10 @@ def _traces(operators: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
 
 def _end_columns(pool: Pool, ends: Sequence[Endpoints], group: Codes) -> dict[str, pa.Array]:
     columns: dict[str, pa.Array] = {}
-    for side in ("source", "destination"):
-        for part in ("cluster", "namespace", "workload", "service", "version", "pod", "principal"):
-            codes = pool.codes(getattr(getattr(end, side), part) for end in ends)
-            columns[f"{side}_{part}"] = pool.decode(codes[group])
+    sides = {"source": [end.source for end in ends], "destination": [end.destination for end in ends]}
+    for side, found in sides.items():
+        for place, part in enumerate(End._fields):
+            columns[f"{side}_{part}"] = pool.decode(pool.codes([end[place] for end in found])[group])
     for name in ("reporter", "direction", "tls", "mesh"):
         columns[name] = pool.decode(pool.codes(getattr(end, name) for end in ends)[group])
     for name in ("weak", "by_address"):
@@ -318,6 +325,9 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         sees_upstream,
     )
     texts = [pool.encode(operators.column(operator)) for _, operator in _TEXT_FACTS]
+    authority, sni, cluster = texts[2], texts[1], texts[0]
+    # What is too long means nothing, and must not be remembered by the caches of what was worked out.
+    texts = [pool.map(codes, _bounded) for codes in texts]
     ends, group = _facts(operators, mesh, pool, texts, flags)
     trace, span = _traces(operators)
     columns: dict[str, pa.Array] = {
@@ -325,7 +335,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         "log_type": pool.decode(_log_type(operators, pool, has_http)),
         "protocol": _protocol(operators, pool, has_http),
         "method": operators.column("method"),
-        "authority": pool.decode(texts[2]),
+        "authority": pool.decode(authority),
         "path": operators.column("path"),
         "operation": operations(operators.column("method"), operators.column("path")),
         "status": status,
@@ -338,8 +348,8 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         "attempt": operators.column("attempt_count").fill_null(0),
         "bytes_sent": operators.column("bytes_sent").fill_null(0),
         "bytes_received": operators.column("bytes_received").fill_null(0),
-        "sni": pool.decode(texts[1]),
-        "upstream_cluster": pool.decode(texts[0]),
+        "sni": pool.decode(sni),
+        "upstream_cluster": pool.decode(cluster),
         "request_id": operators.column("request_id"),
         "trace_id": trace,
         "span_id": span,

@@ -287,7 +287,7 @@ def _logged(facts: Facts, reporter: Reporter) -> int:
     return bits
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def resolve(facts: Facts) -> Endpoints:
     """Both ends of the call. Pure; never raises, whatever the text is."""
     cluster = parse_cluster(facts.cluster)

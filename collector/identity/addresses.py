@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from collector.coded import Codes, Pool, groups
+from collector.coded import Codes, Pool, distinct_codes, groups
 from collector.identity.address_book import AddressBook, Int64s, Owner
 from collector.identity.clusters import parse_host
 from collector.identity.derived import fill_derived
@@ -178,7 +178,7 @@ def _find(work: _Work, book: AddressBook, address: str, rows: Mask) -> Int64s:
     if not len(picked) or not book.owners:
         return found
     cluster = np.where(work.text["source_cluster"] != 0, work.text["source_cluster"], work.text["destination_cluster"])
-    distinct, cluster_of = np.unique(cluster[picked], return_inverse=True)
+    distinct, cluster_of = distinct_codes(cluster[picked], len(work.pool.values))
     names = [work.pool.values[code] for code in distinct]
     found[picked] = book.find(work.ips.decode(work.address[address][picked]), work.ts_us[picked], names, cluster_of)
     return found
@@ -221,13 +221,12 @@ def _gateways(work: _Work, book: AddressBook, own: Int64s) -> None:
     work.address["source_remote_ip"] = np.where(client & (remote == peer), 0, remote)
 
 
-def _part_codes(work: _Work, book: AddressBook, owner: Int64s) -> tuple[dict[str, Codes], list[Owner], Codes]:
+def _part_codes(work: _Work, book: AddressBook, owner: Int64s) -> dict[str, Codes]:
     """The owners' names as codes: only owners that occur are encoded."""
-    used, place = np.unique(owner, return_inverse=True)
-    owners = [book.owners[index] if index >= 0 else _NOBODY for index in used.tolist()]
-    place = place.astype(np.int32)
+    used, place = distinct_codes((owner + 1).astype(np.int32), len(book.owners) + 1)
+    owners = [book.owners[index - 1] if index else _NOBODY for index in used.tolist()]
     parts = ("cluster", "namespace", "workload", "service", "version", "pod", "service_account")
-    return {part: work.pool.codes(getattr(entry, part) for entry in owners)[place] for part in parts}, owners, place
+    return {part: work.pool.codes(getattr(entry, part) for entry in owners)[place] for part in parts}
 
 
 def _agrees(work: _Work, side: str, names: dict[str, Codes]) -> Mask:
@@ -251,7 +250,7 @@ def _fill_source(work: _Work, book: AddressBook, own: Int64s) -> None:
         return
     outbound = work.is_text("reporter", "source") | work.is_text("reporter", "gateway")
     owner = np.where(outbound, own, _find(work, book, "source_ip", ~outbound))
-    names, _, _ = _part_codes(work, book, owner)
+    names = _part_codes(work, book, owner)
     _fill(work, "source", names, _is_pod(book, owner) & _agrees(work, "source", names))
 
 
@@ -262,7 +261,7 @@ def _fill_destination(work: _Work, book: AddressBook) -> None:
     owner = _find(work, book, "destination_ip", np.ones(work.rows, np.bool_))
     if not (owner >= 0).any():
         return
-    names, _, _ = _part_codes(work, book, owner)
+    names = _part_codes(work, book, owner)
     known = owner >= 0
     outside = work.is_text("direction", "egress") & (text["destination_service"] != 0)
     weak = work.flag("_weak")

@@ -16,6 +16,9 @@ Side = Literal["inbound", "outbound", "waypoint", "unknown"]
 MAX_HOST = 253
 """Longest DNS name; a longer host names nothing."""
 
+MAX_CLUSTER = 512
+"""A longer cluster name is of no known form."""
+
 _PORT = re.compile(r"\d{1,5}")
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|\[.*|[0-9a-fA-F]*:[0-9a-fA-F:.]*:.*")
 _HOST = re.compile(r"[A-Za-z0-9_*](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -90,7 +93,6 @@ def split_port(text: str) -> tuple[str, int]:
     return head, _port(tail)
 
 
-@lru_cache(maxsize=65536)
 def parse_host(text: str, namespace: str = "") -> Host:
     """A host header, SNI or cluster host.
 
@@ -101,8 +103,11 @@ def parse_host(text: str, namespace: str = "") -> Host:
     `svc`, `svc.ns.svc` and `svc.ns.svc.DOMAIN` are services; an address is neither service nor outside host; any other
     name is outside. Never raises.
     """
-    if not text or len(text) > MAX_HOST + 6:
-        return NO_HOST
+    return _parse_host(text, namespace) if 0 < len(text) <= MAX_HOST + 6 else NO_HOST
+
+
+@lru_cache(maxsize=16384)
+def _parse_host(text: str, namespace: str) -> Host:
     name, port = split_port(text)
     name = name.rstrip(".").lower()
     if _ADDRESS.fullmatch(name):
@@ -131,14 +136,16 @@ def _istio(direction: str, port: str, subset: str, host: str) -> Cluster:
     )
 
 
-@lru_cache(maxsize=65536)
 def parse_cluster(text: str) -> Cluster:
     """The name of an upstream cluster, or an SNI in Istio's `outbound_.PORT_.SUBSET_.HOST` form. Never raises.
 
     A name of no known form is `NO_CLUSTER`: any Envoy may call its clusters what it likes.
     """
-    if not text:
-        return NO_CLUSTER
+    return _parse_cluster(text) if 0 < len(text) <= MAX_CLUSTER else NO_CLUSTER
+
+
+@lru_cache(maxsize=16384)
+def _parse_cluster(text: str) -> Cluster:
     if special := _SPECIAL.get(text):
         return special
     parts = text.split("|")

@@ -61,15 +61,17 @@ def _linkerd(text: str) -> Principal:
     )
 
 
-@lru_cache(maxsize=65536)
 def parse_principal(text: str) -> Principal:
     """The identity in a SAN field.
 
     Several SANs are joined by a comma; the first SPIFFE id among them is the identity, else the first name.
     A missing SAN (`""`, `-`, `unknown`) is `NOBODY`. Never raises.
     """
-    if not text or len(text) > MAX_LENGTH:
-        return NOBODY
+    return _parse(text) if 0 < len(text) <= MAX_LENGTH else NOBODY
+
+
+@lru_cache(maxsize=16384)
+def _parse(text: str) -> Principal:
     names = [name for name in (part.strip() for part in text.split(",")) if name and name not in ("-", "unknown")]
     if not names:
         return NOBODY

@@ -16,15 +16,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.coded import Codes
+from collector.decode.spans import as_text, bounds, gather
 
 UNKNOWN = bytes(16)
 """`::`, which no packet carries: the address is not known."""
 Ports = npt.NDArray[np.uint16]
+_LONGEST = 100
+"""Characters of the longest address with its scheme: longer text is none, and is not worth remembering."""
+_SAMPLE = 1024
+"""Rows that tell whether a column repeats itself (addresses of services) or not (a new port for every connection)."""
+
+
+def ip_bytes(text: str) -> bytes:
+    """An address as 16 bytes (IPv4 mapped into ::ffff:0:0/96); `UNKNOWN` for anything else. Never raises."""
+    return _ip_bytes(text) if len(text) <= _LONGEST else UNKNOWN
 
 
 @lru_cache(maxsize=65536)
-def ip_bytes(text: str) -> bytes:
-    """An address as 16 bytes (IPv4 mapped into ::ffff:0:0/96); `UNKNOWN` for anything else. Never raises."""
+def _ip_bytes(text: str) -> bytes:
     text = text.rpartition("/")[2].strip("[]")
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -69,7 +78,16 @@ class AddressPool:
         rows = len(column)
         if column.null_count == rows:
             return np.zeros(rows, np.int32), np.zeros(rows, np.uint16)
-        heads, tails = _split(column.fill_null("") if column.null_count else column)
+        column = column.fill_null("") if column.null_count else column
+        if len(column.slice(0, _SAMPLE).unique()) < min(_SAMPLE, rows) // 2:
+            distinct = column.dictionary_encode()
+            codes, ports = self._parse(distinct.dictionary)
+            place = distinct.indices.to_numpy(zero_copy_only=False)
+            return codes[place], ports[place]
+        return self._parse(column)
+
+    def _parse(self, column: pa.StringArray) -> tuple[Codes, Ports]:
+        heads, tails = _split(column)
         encoded = heads.dictionary_encode()
         codes = np.fromiter((self.code(ip_bytes(text)) for text in encoded.dictionary.to_pylist()), np.int32)
         return codes[encoded.indices.to_numpy(zero_copy_only=False)], _ports(tails)
@@ -94,6 +112,20 @@ class AddressPool:
 
 
 def _split(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Addresses and ports, as text."""
+    content, starts, ends = bounds(column)
+    begin, end = (int(starts[0]), int(ends[-1])) if len(starts) else (0, 0)
+    colons = np.flatnonzero(content[begin:end] == ord(":")) + begin
+    filled = np.flatnonzero(ends > starts)
+    if len(colons) != len(filled) or (colons < starts[filled]).any() or (colons >= ends[filled]).any():
+        return _split_any(column)
+    # One colon in every address, so all are `ip:port`: cut the shared bytes at them.
+    cuts = ends.copy()
+    cuts[filled] = colons
+    return as_text(gather(content, starts, cuts)), as_text(gather(content, np.minimum(cuts + 1, ends), ends))
+
+
+def _split_any(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     parts = pc.split_pattern(column, ":", max_splits=1, reverse=True)
     flat = parts.flatten()
     lengths = np.diff(parts.offsets.to_numpy())
