@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import ssl
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import pyarrow as pa
-import stamina
 from clickhouse_driver import errors as driver
 from clickhouse_driver.client import Client
 
@@ -30,6 +31,8 @@ from storage.results import join
 
 MAX_CONNECTIONS = 16
 RETRY_S = 20.0
+FIRST_PAUSE_S = 0.1
+LAST_PAUSE_S = 3.0
 _UNKNOWN_DATABASE = 81
 _SETTINGS: Settings = {
     "session_timezone": "UTC",
@@ -146,14 +149,17 @@ class ServerEngine:
             client.receive_end_of_insert_query()
 
     def _retried(self, call: Callable[[], Result]) -> Result:
-        for attempt in stamina.retry_context(
-            on=EngineUnavailable, attempts=None, timeout=self._retry_s, wait_initial=0.1, wait_max=3.0
-        ):
-            with attempt:
-                if self._closed:
-                    break
+        """The result of `call`, tried again with growing pauses while the server is away, for `retry_s` in all."""
+        # Not stamina: its default hook prints each retry on stdout, which belongs to the command's one document.
+        deadline, pause_s = time.monotonic() + self._retry_s, FIRST_PAUSE_S
+        while True:
+            try:
                 return call()
-        raise EngineUnavailable(f"{self.location} has been closed by this process")
+            except EngineUnavailable:
+                if self._closed or time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(pause_s * 2, LAST_PAUSE_S)
 
     @contextmanager
     def _client(self, settings: Settings | None) -> Generator[Client]:
