@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from analyzers.dependencies.derive import derive
 from collector.errors import BadSource
 from collector.inventory import load
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
@@ -71,7 +72,10 @@ def _read(name: str) -> bytes:
 
 
 def _load(engine: Engine, documents: Mapping[str, bytes], cluster: str) -> dict[str, int]:
-    loaded = load(engine, documents, cluster=cluster, loaded_at=datetime.now(UTC))
+    now = datetime.now(UTC)
+    loaded = load(engine, documents, cluster=cluster, loaded_at=now)
+    # Calls that were known only by an address may have names now.
+    derive(engine, now=now)
     return {"objects": loaded.objects, "aliases": loaded.aliases}
 
 
