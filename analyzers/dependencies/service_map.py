@@ -278,7 +278,7 @@ def _edge(
         p95_ms=p95,
         p99_ms=p99,
         rps=round(row["requests"] / seconds, 6) if seconds else None,
-        statuses={str(status): count for status, count in sorted(row["statuses"])},
+        statuses=_statuses(row),
         grpc_statuses={str(status): count for status, count in sorted(row["grpc_statuses"])},
         faults=dict(sorted(row["faults"])),
         disagreements=_disagreements(evidence, kinds),
@@ -291,6 +291,12 @@ def _edge(
         last_seen=max(found["last_ts"] for found in evidence.values()),
         principals=sorted({key.principals[0] for key in keys if key.principals[0]}),
     )
+
+
+def _statuses(row: Mapping[str, Any]) -> Mapping[str, int]:
+    """Requests by HTTP status; 0 = none was sent. Envoy prints 0 for a TCP connection too, which has no status."""
+    connections = {protocol for protocol, _ in row["protocols"]} == {"tcp"}
+    return {str(status): count for status, count in sorted(row["statuses"]) if status or not connections}
 
 
 def _direction(pair: tuple[str, str], row: Mapping[str, Any], from_gateway: bool) -> Direction:

@@ -16,6 +16,7 @@ from eastwatch.cli.context import ConfigOption, Globals, StoreOption
 from eastwatch.cli.errors import exit_code_of
 
 COMMANDS: Mapping[str, str] = {
+    "demo": "eastwatch.cli.demo:demo",
     "ingest": "eastwatch.cli.ingest:ingest",
     "inventory": "eastwatch.cli.inventory:app",
     "map": "eastwatch.cli.map:map_",

@@ -1,8 +1,9 @@
 """What really happened, counted from the happenings themselves and never from what was printed about them.
 
 Counting follows eastwatch's definition of an edge: `requests`, `errors`, `statuses`, quantiles and bytes are the
-caller's proxy's where that side reports, else the callee's, else the spans'; `attempts` and `denied` are the callee's,
-null where it never reports; `mtls_share` is null where nobody can know it.
+caller's proxy's where that side reports, else the callee's, else the spans'; `attempts` are the callee's lines (its
+spans, where no proxy speaks), `denied` its refusals, both null where it never reports; `mtls_share` is null where
+nobody can know it.
 """
 
 from __future__ import annotations
@@ -193,9 +194,11 @@ class Truth:
         edge.traced.add("database", queries.start_us, queries.duration_us, _NOTHING, _NOTHING)
 
     def _deliveries(self, deliveries: Deliveries) -> None:
+        """The producer's span is the request, the consumer's is its arrival."""
         edge = self._edge(deliveries.source, deliveries.destination)
         edge.evidence.add("trace")
-        edge.traced.add("messaging", deliveries.consumer_start_us, deliveries.consumer_duration_us, _NOTHING, _NOTHING)
+        edge.attempts = (edge.attempts or 0) + len(deliveries.consumer_pod)
+        edge.traced.add("messaging", deliveries.producer_start_us, deliveries.producer_duration_us, _NOTHING, _NOTHING)
 
 
 def _node(place: Place) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def _from_spans(account: Account) -> dict[tuple[str, str], dict[str, Any]]:
     for seen in account.spans.values():
         parent = account.spans.get(seen.parent)
         if seen.span.kind == Span.SPAN_KIND_CONSUMER and parent:
-            pairs[parent.node, seen.node].append(seen)
+            pairs[parent.node, seen.node].append(parent)
         elif seen.span.kind == Span.SPAN_KIND_CLIENT:
             host = seen.attributes.get("server.address") or seen.attributes["net.peer.name"]
             pairs[seen.node, _host_node(host, seen.node)].append(seen)
@@ -219,13 +219,18 @@ def _from_spans(account: Account) -> dict[tuple[str, str], dict[str, Any]]:
         pair: {
             "requests": len(spans),
             "errors": sum(seen.span.status.code == Status.STATUS_CODE_ERROR for seen in spans),
-            "attempts": None,
+            "attempts": len(spans) if spans[0].span.kind == Span.SPAN_KIND_PRODUCER else None,
             "denied": None,
             "mtls_share": None,
+            "p50_ms": _rank(sorted(_whole_ms(seen.span) for seen in spans), 50),
             "evidence": ["trace"],
         }
         for pair, spans in pairs.items()
     }
+
+
+def _whole_ms(span: Span) -> int:
+    return (span.end_time_unix_nano - span.start_time_unix_nano) // 1_000_000
 
 
 def _host_node(host: str, caller: str) -> str:
