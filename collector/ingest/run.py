@@ -69,7 +69,7 @@ class Ingest:
         bounds: the table of batch bounds; sources that replay were given `bounds.recorded`.
         clock: gives `received_at`.
         patient: wait for an engine that went away without an end.
-        after: called about every `derive_interval_s` when something was stored, and at the end of finished sources.
+        after: called about every `derive_interval_s` when something was stored, and at the end.
         notice: tells people what they should know, one line.
     """
 
@@ -132,10 +132,8 @@ class Ingest:
         ]
         for reader in readers:
             reader.start()
-        stopped = True
         try:
             self._watch(readers)
-            stopped = self._stop.is_set()
         finally:
             self._stop.set()
             for reader in readers:
@@ -147,7 +145,7 @@ class Ingest:
             write.join(self._options.drain_s)
         if not self._errors.empty():
             raise self._errors.get()
-        if self.counters.snapshot().batches and not stopped:
+        if self.counters.snapshot().batches:
             self._after(self._engine, True)
 
     def _watch(self, readers: Sequence[threading.Thread]) -> None:

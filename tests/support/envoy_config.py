@@ -114,7 +114,7 @@ def bootstrap(wiring: Wiring, service: Service) -> Json:
         "admin": {"address": _socket(address, ADMIN)},
         "static_resources": {"listeners": listeners, "clusters": clusters},
         "layered_runtime": {
-            "layers": [{"name": "static", "static_layer": {"tracing.opentelemetry.flush_interval_ms": 100}}]
+            "layers": [{"name": "static", "static_layer": {"tracing.opentelemetry.flush_interval_ms": 300}}]
         },
     }
 
@@ -177,7 +177,7 @@ def _tracing(wiring: Wiring, service: Service) -> Json:
                 "http_uri": {
                     "uri": f"http://127.0.0.1:{wiring.otlp_port}/v1/traces",
                     "cluster": "opentelemetry",
-                    "timeout": "5s",
+                    "timeout": "30s",
                 }
             },
         ),
