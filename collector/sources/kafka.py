@@ -41,19 +41,26 @@ _log = logging.getLogger(__name__)
 
 
 class _Leases(ConsumerRebalanceListener):
-    """Hears of rebalances on the client's own thread, so it only revokes leases; the reader's thread does the rest."""
+    """Hears on the client's own thread that the membership was lost, and revokes every lease at once.
+
+    An ordinary rebalance needs no more than a look at the assignment: a partition that this member keeps goes on with
+    its position and its waiting messages, although the client says that all were revoked and assigned anew.
+    """
 
     def __init__(self) -> None:
         self.held: dict[TopicPartition, Pending] = {}
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        for partition in revoked:
-            if pending := self.held.get(partition):
-                pending.lease.revoke()
+        del revoked
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        # What came between losing and getting a partition back does not join what is fetched from now on.
-        self.on_partitions_revoked(assigned)
+        del assigned
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        for partition in lost:
+            if pending := self.held.get(partition):
+                pending.lost = True
+                pending.lease.revoke()
 
 
 class KafkaSource:
@@ -157,7 +164,7 @@ class KafkaSource:
         records: Mapping[TopicPartition, list[Any]] = self._told(
             lambda: self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_MESSAGES)
         )
-        self._drop_revoked()
+        self._drop_lost()
         self._notice_recreated()
         now = self._clock.monotonic()
         for partition, found in records.items():
@@ -170,16 +177,18 @@ class KafkaSource:
 
     def _add(self, partition: TopicPartition, chunk: Chunk, now: float) -> None:
         pending = self._pending(partition)
+        if pending.lease.revoked:
+            # Another member's bounds stand for a batch of ours: nothing counts until `rewind` has gone back to it.
+            return
         if int(chunk.offsets[0]) < pending.reached:
             # The position went back (a log that was truncated): one batch never holds both sides of it.
-            pending.lease.revoke()
             self._forget(partition)
             pending = self._pending(partition)
         pending.add(chunk, now)
 
     def _pending(self, partition: TopicPartition) -> Pending:
         pending = self._leases.held.get(partition)
-        if pending is None or pending.lease.revoked:
+        if pending is None:
             pending = Pending(
                 self._cluster_id(),
                 partition.topic,
@@ -246,13 +255,15 @@ class KafkaSource:
 
     # Partitions come and go.
 
-    def _drop_revoked(self) -> None:
+    def _drop_lost(self) -> None:
+        assigned = self._consumer.assignment() or set()
         for partition, pending in list(self._leases.held.items()):
-            if pending.lease.revoked:
+            if partition not in assigned or pending.lost:
                 self._forget(partition)
 
     def _forget(self, partition: TopicPartition) -> None:
-        self._leases.held.pop(partition, None)
+        if pending := self._leases.held.pop(partition, None):
+            pending.lease.revoke()
         self._stored.pop(partition, None)
         self._committed.pop(partition, None)
         self._outstanding.pop(partition, None)
@@ -262,7 +273,6 @@ class KafkaSource:
             if pending.topic_id == self._topic_id(partition.topic):
                 continue
             self._notice(f"{self.label}: topic {partition.topic} was created anew, reading it from its beginning")
-            pending.lease.revoke()
             self._forget(partition)
             if partition in (self._consumer.assignment() or ()):
                 self._consumer.seek_to_beginning(partition)
@@ -290,7 +300,7 @@ class KafkaSource:
         """With `until_idle`: everything up to the end offsets seen at the start is stored."""
         if self._ends is None:
             return False
-        self._drop_revoked()
+        self._drop_lost()
         assigned = self._consumer.assignment() or set()
         others: list[TopicPartition] = []
         for partition, end in self._ends.items():

@@ -49,6 +49,8 @@ class Pending:
 
     def __init__(self, cluster_id: str, topic: str, topic_id: str, partition: int, format: str) -> None:
         self.lease = Lease()
+        self.lost = False
+        """The membership was lost, and with it the position: what is fetched next begins at the committed offset."""
         self.topic_id = topic_id
         self.size_bytes = 0
         self.messages = 0

@@ -118,6 +118,7 @@ class KafkaBroker:
         self.sasl_bootstrap = sasl_bootstrap
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchers: dict[str, KafkaConsumer] = {}
 
     @property
     def external(self) -> bool:
@@ -161,6 +162,7 @@ class KafkaBroker:
 
     def stop(self, *, kill: bool = False) -> None:
         """End the process, by SIGKILL with `kill`."""
+        self._forget_watchers()
         if self._process is None:
             return
         self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
@@ -170,6 +172,11 @@ class KafkaBroker:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def _forget_watchers(self) -> None:
+        for watcher in self._watchers.values():
+            watcher.close(autocommit=False)
+        self._watchers.clear()
 
     def restart(self, *, kill: bool = False) -> None:
         """Stop and start it on the same ports, with its data."""
@@ -200,18 +207,21 @@ class KafkaBroker:
 
     def committed(self, group: str, topic: str, partition: int = 0) -> int | None:
         """The group's committed offset."""
-        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False)
-        try:
-            return consumer.committed(TopicPartition(topic, partition))
-        finally:
-            consumer.close(autocommit=False)
+        # It asks on behalf of the group and never joins it; kept, because connecting costs more than asking.
+        if group not in self._watchers:
+            self._watchers[group] = KafkaConsumer(
+                bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False, metrics_enabled=False
+            )
+        return self._watchers[group].committed(TopicPartition(topic, partition))
 
 
 @contextlib.contextmanager
 def kafka_broker(directory: Path) -> Iterator[KafkaBroker]:
     """A broker with its data in `directory`, stopped at the end; or the one of `EASTWATCH_TEST_KAFKA`."""
     if external := os.environ.get("EASTWATCH_TEST_KAFKA"):
-        yield KafkaBroker(external, "", None)
+        broker = KafkaBroker(external, "", None)
+        yield broker
+        broker.stop()
         return
     jars = _jars()
     plain, sasl, controller = free_ports(3)

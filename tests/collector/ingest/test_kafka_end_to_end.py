@@ -1,0 +1,253 @@
+"""A real broker and a real store: every record exactly once, whatever happens in between."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from collector.clock import SystemClock
+from collector.decode.limits import Limits
+from collector.errors import BadSource, Poisoned, SourceRefused, SourceUnavailable
+from collector.ingest.bounds import BoundsBook
+from collector.ingest.counters import Counts
+from collector.ingest.decoders import DecoderCache
+from collector.ingest.options import IngestOptions
+from collector.ingest.run import Ingest
+from collector.sources.kafka import KafkaSource
+from collector.sources.options import KafkaOptions
+from collector.sources.urls import KafkaUrl, parse_source
+from storage.engine import Engine
+from tests.collector.ingest.kafka_reader import exact, line
+from tests.support.feed import produce
+from tests.support.kafka_broker import PASSWORD, USER, KafkaBroker, free_ports
+from tests.support.poll import poll
+
+pytestmark = [
+    pytest.mark.kafka,
+    # The client drops sockets without closing them when a connection breaks.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+SMALL = {"batch_messages": 50, "batch_age_s": 0.05, "commit_interval_s": 0.0}
+"""Many small batches."""
+
+ENVOY = (
+    '{{"start_time":"2026-01-01T00:00:{0:02d}.123Z","method":"GET","path":"/p/{0}","protocol":"HTTP/1.1",'
+    '"response_code":200,"response_flags":"-","duration":{0},"request_id":"e{0}","bytes_sent":5,"bytes_received":0,'
+    '"authority":"cart.shop:8080","upstream_cluster":"outbound|8080||cart.shop.svc.cluster.local",'
+    '"upstream_host":"10.0.0.9:8080","downstream_remote_address":"10.0.0.1:4000","user_agent":"t"}}'
+)
+
+
+@pytest.fixture(autouse=True)
+def sockets_are_collected_here() -> Generator[None]:
+    yield
+    gc.collect()
+
+
+def loop(engine: Engine, url: str, *, until_idle: bool = True, **options: Any) -> Ingest:
+    parsed, clock, bounds = parse_source(url), SystemClock(), BoundsBook(engine)
+    assert isinstance(parsed, KafkaUrl)
+    sizes = IngestOptions(**options)
+    kafka = KafkaOptions(session_timeout_s=6, connect_timeout_s=5, metadata_refresh_s=1)
+    source = KafkaSource(parsed, bounds.recorded, clock, sizes, kafka, until_idle=until_idle)
+    return Ingest(engine, [source], DecoderCache(Limits()), options=sizes, bounds=bounds, clock=clock)
+
+
+def ingest(engine: Engine, url: str, **options: Any) -> Counts:
+    running = loop(engine, url, **options)
+    running.run()
+    return running.counters.snapshot()
+
+
+@contextmanager
+def replica(engine: Engine, url: str) -> Generator[Ingest]:
+    """An ingester beside others, stopped at the end."""
+    running = loop(engine, url, until_idle=False, **SMALL)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def source(kafka: KafkaBroker, topic: str, **options: str) -> str:
+    return f"kafka://{kafka.bootstrap}/{topic}?" + "&".join(f"{key}={value}" for key, value in options.items())
+
+
+def committed(kafka: KafkaBroker, group: str, topic: str, partitions: int) -> Callable[[], int]:
+    return lambda: sum(kafka.committed(group, topic, partition) or 0 for partition in range(partitions))
+
+
+def once(number: int, dead: int = 0) -> dict[str, int]:
+    return {"calls": number, "different": number, "requests": number, "dead": dead}
+
+
+def test_lines_of_two_formats_become_rows(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic(partitions=3)
+    produce(kafka.bootstrap, topic, [*(line(n) for n in range(200)), *(ENVOY.format(n).encode() for n in range(50))])
+    counts = ingest(engine, source(kafka, topic, format="auto"))
+    assert (counts.messages, counts.stored, counts.rows) == (250, 250, {"calls": 250})
+    sql = "SELECT topic, count() AS n, uniqExact(partition, offset) AS places FROM calls GROUP BY topic"
+    assert engine.query(sql).to_pylist() == [{"topic": topic, "n": 250, "places": 250}]
+    assert ingest(engine, source(kafka, topic, format="auto")).messages == 0
+
+
+def test_several_topics_and_a_pattern(kafka: KafkaBroker, engine: Engine) -> None:
+    first, second = kafka.topic(), kafka.topic()
+    produce(kafka.bootstrap, first, [line(1)])
+    produce(kafka.bootstrap, second, [line(2)])
+    assert ingest(engine, source(kafka, f"{first},{second}", format="calls_json", group="list")).stored == 2
+    # Another group reads the same positions: nothing is stored twice.
+    counts = ingest(engine, source(kafka, f"^({first}|{second})$", format="calls_json", group="pattern"))
+    assert counts.messages == 2
+    assert exact(engine) == once(2)
+
+
+def test_an_empty_topic_ends_at_once(kafka: KafkaBroker, engine: Engine) -> None:
+    assert ingest(engine, source(kafka, kafka.topic(partitions=2), format="auto")) == Counts()
+
+
+def test_many_small_messages_and_many_lines_in_one(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic(partitions=2)
+    together = b"\n".join(line(n) for n in range(3000, 4000))
+    produce(kafka.bootstrap, topic, [*(line(n) for n in range(3000)), together])
+    counts = ingest(engine, source(kafka, topic, format="calls_json"))
+    assert (counts.messages, counts.stored) == (3001, 4000)
+    assert exact(engine) == once(4000)
+
+
+def test_dead_letters_stand_at_their_positions(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(0), b"\xffgarbage\x00", line(1), line(2) + b"\n{broken", b"", line(3)])
+    counts = ingest(engine, source(kafka, topic, format="calls_json"))
+    assert counts.stored == 4
+    sql = "SELECT source, partition, offset, record FROM dead_letters WHERE offset != 4 ORDER BY offset"
+    found = [tuple(row.values()) for row in engine.query(sql).to_pylist()]
+    assert found == [(topic, 0, 1, 0), (topic, 0, 3, 1)]
+
+
+def test_poison_stops_without_committing(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(200)])
+    with pytest.raises(Poisoned, match=rf"{topic}\[0\] at 0: 200 of the last 200 .* calls_json"):
+        ingest(engine, source(kafka, topic, format="istio_text", group="poison"), poison_records=100)
+    assert kafka.committed("poison", topic) is None
+    assert exact(engine) == once(0)
+    # With the right format the same bounds are used again.
+    assert ingest(engine, source(kafka, topic, format="calls_json", group="poison")).stored == 200
+    assert exact(engine) == once(200)
+    assert kafka.committed("poison", topic) == 200
+
+
+def test_a_topic_recreated_between_two_runs(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(20)])
+    ingest(engine, source(kafka, topic, format="calls_json"))
+    kafka.delete_topic(topic)
+    kafka.topic(name=topic)
+    produce(kafka.bootstrap, topic, [line(n) for n in range(100, 130)])
+    ingest(engine, source(kafka, topic, format="calls_json"))
+    assert exact(engine) == once(50)
+
+
+def test_a_topic_recreated_while_it_is_read(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(20)])
+    with replica(engine, source(kafka, topic, format="calls_json", group="anew")) as running:
+        poll(lambda: running.counters.snapshot().stored == 20, "the old topic", 60)
+        kafka.delete_topic(topic)
+        kafka.topic(name=topic)
+        # More than before: the old position exists in the new topic too, and must not be taken up there.
+        produce(kafka.bootstrap, topic, [line(n) for n in range(100, 150)])
+        poll(lambda: exact(engine)["different"] == 70, "the new topic", 60, every_s=0.2)
+    assert exact(engine) == once(70)
+
+
+def test_partitions_move_between_replicas(kafka: KafkaBroker, engine: Engine) -> None:
+    topic, group = kafka.topic(partitions=4), "replicas"
+    url, sent = source(kafka, topic, format="calls_json", group=group), 0
+
+    def feed(count: int) -> None:
+        nonlocal sent
+        produce(kafka.bootstrap, topic, [line(n) for n in range(sent, sent + count)])
+        sent += count
+
+    done = committed(kafka, group, topic, 4)
+    with replica(engine, url) as first:
+        feed(500)
+        with replica(engine, url) as second:
+            poll(lambda: feed(200) or second.counters.snapshot().stored > 100, "the second one at work", 60)
+            before = first.counters.snapshot().stored
+            poll(lambda: feed(200) or first.counters.snapshot().stored > before, "both at work", 60)
+        feed(500)
+        poll(lambda: done() == sent, "everything committed", 60, every_s=0.1)
+    assert exact(engine) == once(sent)
+
+
+def test_a_member_that_comes_back_from_the_dead(kafka: KafkaBroker, engine: Engine) -> None:
+    topic, group = kafka.topic(), "zombie"
+    produce(kafka.bootstrap, topic, [line(n) for n in range(100)])
+    parsed, bounds, clock = (
+        parse_source(source(kafka, topic, format="calls_json", group=group)),
+        BoundsBook(engine),
+        SystemClock(),
+    )
+    assert isinstance(parsed, KafkaUrl)
+    zombie = KafkaSource(parsed, bounds.recorded, clock, IngestOptions(), KafkaOptions())
+    (cut,) = poll(lambda: zombie.poll(0.2, room=True), "the zombie's batch", 30)
+    bounds.claim(cut, clock.now(), "calls_json/1")
+    # It recorded its bounds, stored nothing, and is then taken for dead. Its successor follows its bounds.
+    zombie.close()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(100, 150)])
+    ingest(engine, source(kafka, topic, format="calls_json", group=group))
+    assert [(one.first, one.last) for one in bounds.recorded(cut.batch.topic_id, 0, 0)] == [(0, 99), (100, 149)]
+    assert exact(engine) == once(150)
+
+
+def test_a_broker_that_restarts_costs_nothing(kafka: KafkaBroker, engine: Engine) -> None:
+    if kafka.external:
+        pytest.skip("kafka: the broker is not ours to restart")
+    topic, group = kafka.topic(), "restart"
+    produce(kafka.bootstrap, topic, [line(n) for n in range(200)])
+    with replica(engine, source(kafka, topic, format="calls_json", group=group)):
+        poll(lambda: kafka.committed(group, topic) == 200, "first half", 60, every_s=0.1)
+        kafka.restart()
+        produce(kafka.bootstrap, topic, [line(n) for n in range(200, 400)])
+        poll(lambda: kafka.committed(group, topic) == 400, "second half", 90, every_s=0.1)
+    assert exact(engine) == once(400)
+
+
+def test_user_and_password(kafka: KafkaBroker, engine: Engine) -> None:
+    if kafka.external:
+        pytest.skip("kafka: the broker has no user of ours")
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(1)])
+    assert ingest(engine, f"kafka://{USER}:{PASSWORD}@{kafka.sasl_bootstrap}/{topic}?format=calls_json").stored == 1
+    with pytest.raises(SourceRefused, match=f"refused user '{USER}'") as caught:
+        loop(engine, f"kafka://{USER}:wrong-pony@{kafka.sasl_bootstrap}/{topic}")
+    assert "wrong-pony" not in str(caught.value)
+
+
+def test_what_is_not_there(kafka: KafkaBroker, engine: Engine) -> None:
+    with pytest.raises(BadSource, match="no topic none-such"):
+        loop(engine, source(kafka, "none-such"))
+    (port,) = free_ports(1)
+    with pytest.raises(SourceUnavailable, match=f"no broker answered within 5 s, expected Kafka at 127.0.0.1:{port}"):
+        loop(engine, f"kafka://127.0.0.1:{port}/t")
+
+
+def test_a_topic_that_comes_later(kafka: KafkaBroker, engine: Engine) -> None:
+    with replica(engine, source(kafka, "later-than-its-reader", format="calls_json", group="later")) as running:
+        kafka.topic(name="later-than-its-reader")
+        produce(kafka.bootstrap, "later-than-its-reader", [line(1)])
+        poll(lambda: running.counters.snapshot().stored == 1, "the first message", 60)
