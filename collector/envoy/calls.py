@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from collector.coded import Codes, Pool, groups, number_codes
 from collector.decode.operators import CARRIED_BIT, OPERATORS
+from collector.envoy.attributes import with_operators
 from collector.envoy.endpoints import NO_END, End, Endpoints, Facts, resolve
 from collector.identity.kubernetes import NO_POD, Pod, pod_of
 from collector.identity.principals import MAX_LENGTH
@@ -354,7 +355,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         "trace_id": trace,
         "span_id": span,
         "user_agent": operators.column("user_agent"),
-        "attributes": operators.column("attributes"),
+        "attributes": with_operators(operators),
         "raw": operators.column("raw"),
         "logged": _logged(operators, at, ends, group),
         "_message": operators.column("_message"),

@@ -5,5 +5,8 @@ SELECT
     toDate(max(received_at)) AS received_on,
     count() AS records
 FROM calls
-WHERE edge_id = 0 AND log_type != 'connection_start'
+WHERE edge_id = 0
+    AND log_type IN ('', 'request', 'connection_end')
+    AND (destination_ip != toIPv6('::') OR destination_namespace != '' OR destination_workload != ''
+        OR destination_service != '' OR destination_principal != '')
 GROUP BY minute

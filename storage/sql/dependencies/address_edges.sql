@@ -48,7 +48,9 @@ WITH
     unnamed AS (
         SELECT *
         FROM calls
-        WHERE edge_id = 0 AND log_type != 'connection_start'
+        WHERE edge_id = 0 AND log_type IN ('', 'request', 'connection_end')
+            AND (destination_ip != toIPv6('::') OR destination_namespace != '' OR destination_workload != ''
+                OR destination_service != '' OR destination_principal != '')
             AND ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
     ),
     caller AS (
