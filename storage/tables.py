@@ -123,7 +123,7 @@ CALLS = Table(
         ),
         Column("base_edge_id", "UInt64", "the same without the operation; 0 likewise"),
         Column("reporter", LC, "source|destination|gateway|waypoint|unknown"),
-        Column("log_type", LC, "request|connection_end; not counted: connection_start|request_start|periodic|upstream_end"),
+        Column("log_type", LC, "request|connection_end; not counted: connection_start|request_start|periodic|..."),
         Column("mesh", LC, "istio|envoy|linkerd|consul|osm|..."),
         *_endpoint("source"),
         Column("source_remote_ip", "IPv6", "original client where the proxy trusts a header for it"),

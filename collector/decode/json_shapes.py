@@ -44,7 +44,7 @@ class JsonColumn:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Some lines of a batch as columns. `rows` are their indices, in the columns' order; `columns` has known keys only."""
+    """Some lines of a batch as columns. `rows` are their indices, in the columns' order; `columns` has known keys."""
 
     form: str
     """What the classifier said of the keys."""
