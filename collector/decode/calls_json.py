@@ -57,7 +57,7 @@ _UNSIGNED: Mapping[str, tuple[pa.DataType, int]] = {
     "UInt64": (pa.uint64(), (1 << 63) - 1),
 }
 _HEX_WIDTH = {"trace_id": 32, "span_id": 16}
-_LARGEST: Mapping[str, int] = {"status": 999}
+LARGEST: Mapping[str, int] = {"status": 999}
 _IPV4 = b"\0" * 10 + b"\xff\xff"
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
@@ -116,7 +116,7 @@ def _column(name: str, kind: str, given: JsonColumn, refused: dict[int, str]) ->
         return values
     if kind in _UNSIGNED:
         to, largest = _UNSIGNED[kind]
-        largest = _LARGEST.get(name, largest)
+        largest = LARGEST.get(name, largest)
         values, wrong = unsigned(filled, to, largest)
         _refuse(refused, wrong, name, text, f"a number 0..{largest}")
         return values.fill_null(0)
