@@ -3,7 +3,7 @@
     kafka://host:9092[,host2:9092]/TOPIC[,TOPIC2]?format=F&group=G&...     topics, or one ^regex
     file:PATH?format=F&follow=1                                            PATH may be a glob; .gz and .zst are read
     otlp://HOST:PORT                                                       OTLP/HTTP receiver
-    -                                                                      standard input; -?format=F
+    -   or stdin:?format=F                                                 standard input
 
 `group` defaults to `eastwatch`, `format` to `auto`. Kafka further takes `security` (plaintext, ssl, sasl_plaintext,
 sasl_ssl), `mechanism` (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512), `ca`, `cert`, `key` (files), `verify=0` and
@@ -100,8 +100,8 @@ def parse_source(text: str) -> SourceUrl:
     Raises:
         BadSource: one line saying what is wrong and what was expected.
     """
-    if text == "-" or text.startswith("-?"):
-        query = _query(text, text[2:], {"format"})
+    if text == "-" or text == "stdin:" or text.startswith(("-?", "stdin:?")):
+        query = _query(text, text.partition("?")[2], {"format"})
         return StdinUrl(query.get("format", DEFAULT_FORMAT))
     if text.startswith("file:"):
         return _file(text)

@@ -28,7 +28,7 @@ def test_defaults() -> None:
     assert isinstance(found, KafkaUrl)
     assert (found.format, found.group, found.security) == ("auto", "eastwatch", "PLAINTEXT")
     assert parse_source("-") == StdinUrl()
-    assert parse_source("-?format=calls_json") == StdinUrl("calls_json")
+    assert parse_source("stdin:?format=calls_json") == StdinUrl("calls_json")
     assert parse_source("otlp://[::1]:4318") == OtlpUrl("::1", 4318)
 
 
@@ -70,7 +70,7 @@ def test_pattern_may_hold_commas() -> None:
         ("file:", "no path"),
         ("otlp://h:1/v1/traces", "nothing behind"),
         ("otlp://h:x", "expected HOST:PORT"),
-        ("-?follow=1", "unknown option"),
+        ("stdin:?follow=1", "unknown option"),
     ],
 )
 def test_wrong_ones_say_what_was_expected(text: str, says: str) -> None:

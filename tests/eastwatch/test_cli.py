@@ -1,0 +1,109 @@
+"""The command line: one clear line for whatever is wrong, exit code 2, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eastwatch.cli import COMMANDS, run
+from tests.support.cli import eastwatch, eastwatch_json
+
+LINE = (
+    '{"ts":"2026-01-01T00:00:01Z","source_namespace":"shop","source_service":"web","destination_namespace":"shop",'
+    '"destination_service":"cart","reporter":"source","request_id":"r1","status":200,"duration_us":1000}\n'
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("EASTWATCH_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "calls.jsonl").write_text(LINE)
+    (tmp_path / "bad.toml").write_text("[ingest]\nbatch = 1\n")
+    (tmp_path / "a-file").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ingest"], "Missing argument 'SOURCE...'"),
+        (["ingest", "topic"], "source 'topic': expected kafka://HOST:PORT/TOPIC"),
+        (["--store", "x:y", "ingest", "file:calls.jsonl"], "x:y"),
+        (["ingest", "file:calls.jsonl", "--store", "clickhouse://127.0.0.1:9/db"], "127.0.0.1:9 does not answer"),
+        (["ingest", "file:calls.jsonl", "--store", "chdb:a-file/store"], "a-file/store"),
+        (["ingest", "file:calls.jsonl", "--store", "chdb:/proc/none"], "chdb:/proc/none"),
+        (["migrate", "--store", "chdb:/proc/none"], "chdb:/proc/none"),
+        (["map", "--store", "chdb:none"], "chdb:none: no store there"),
+        (["deadletters", "list", "--store", "chdb:none"], "chdb:none: no store there"),
+        (["deadletters", "list", "--since", "yesterday"], "'yesterday' is no time, expected RFC 3339"),
+        (["deadletters", "list", "--limit", "0"], "greater than or equal to 1"),
+        (["inventory", "load", "none.yaml"], "none.yaml: No such file or directory"),
+        (["--config", "none.toml", "migrate"], "none.toml: No such file or directory"),
+        (["migrate", "--config", "bad.toml"], "bad.toml: setting ingest.batch: no such setting"),
+        (["migrate", "--dryrun"], "No such option"),
+        (["bogus"], "No such command 'bogus'"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(arguments: list[str], says: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("eastwatch: ")
+    assert said.err.count("\n") == 1
+    assert says in said.err
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    said = capfd.readouterr()
+    assert name in said.out
+    assert said.err == ""
+
+
+def test_help_names_every_command(capfd: pytest.CaptureFixture[str]) -> None:
+    run(["--help"])
+    said = capfd.readouterr().out
+    assert all(name in said for name in COMMANDS)
+
+
+def test_a_store_from_nothing_to_dead_letters(tmp_path: Path) -> None:
+    store = f"chdb:{tmp_path / 'store'}"
+    (tmp_path / "calls.jsonl").write_text(LINE + "garbage\n")
+    # The global option stands before the command's name or after it.
+    first = json.loads(eastwatch("--store", store, "ingest", f"file:{tmp_path}/calls.jsonl", "--json"))
+    assert (first["stored"], first["dead_lettered"], first["accepted"]) == (1, 1, 2)
+    again = json.loads(eastwatch("ingest", f"file:{tmp_path}/calls.jsonl", "--json", "--store", store))
+    assert again["messages"] == 0
+    found = eastwatch_json("deadletters", "list", "--store", store)
+    assert [(one["offset"], one["payload"]) for one in found["dead_letters"]] == [(len(LINE), "garbage")]
+    assert eastwatch("migrate", "--store", store).endswith("is up to date\n")
+    assert "pending" not in eastwatch("migrate", "--status", "--store", store)
+    assert eastwatch("ingest", f"file:{tmp_path}/calls.jsonl?format=xml", "--store", store, expect=2) == ""
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from eastwatch.cli import main; main()",
+        "ingest",
+        "stdin:?format=calls_json",
+        "--json",
+    ]
+    done = subprocess.run(
+        [*command, "--store", f"chdb:{tmp_path / 'store'}"],
+        input=LINE * 3,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"] == 3
