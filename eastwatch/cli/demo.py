@@ -128,7 +128,7 @@ def _tell(world: World, story: Story) -> None:
     counts, rows = story.counts, story.counts.rows
     services = len(world.cluster.topology.services)
     lines = (
-        f"A shop of {services} services, {len(world.cluster.pods)} pods, seed {world.seed}: two hours of it from "
+        f"A shop of {services} services, seed {world.seed}: two hours of it from "
         f"{rfc3339(datetime.fromtimestamp(world.start_us / 1e6, UTC))}.",
         f"{counts.messages:,} messages, {counts.bytes / 1e6:,.0f} MB: {rows.get('calls', 0):,} access-log lines, "
         f"{rows.get('spans', 0):,} spans, {rows.get('metric_points', 0):,} metric points; "

@@ -1,7 +1,7 @@
 """A simulated mesh that writes what real ones write: access-log lines, OTLP spans and metrics, a Kubernetes inventory.
 
-    shop (a topology) ──► cluster (pods) ──► traffic (happenings) ──► access_log, spans, metrics ──► messages
-                                                      └──► truth
+    shop (a topology) ──► cluster (pods) ──► traffic, walk (happenings) ──► access_log, spans, metrics ──► messages
+                                                            └──► truth
 
 It knows nothing of the pipeline that reads it.
 """

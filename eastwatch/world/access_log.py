@@ -18,6 +18,7 @@ import numpy as np
 from eastwatch.world.cluster import Cluster
 from eastwatch.world.happenings import ANSWERED, NOT_REACHED, Calls, Connections, Happenings, Ids, Ints, Outcome
 from eastwatch.world.model import External, Runtime, Service
+from eastwatch.world.naming import SITE, authority, cluster_outside
 from eastwatch.world.paths import uuids
 from eastwatch.world.traffic import AGENTS
 
@@ -55,9 +56,6 @@ KEYS = (
     "traceparent",
 )
 _LINE = "{" + ",".join(f'"{key}":%s' for key in KEYS) + "}"
-
-SITE = "shop.example.com"
-"""Host name under which people reach the gateway."""
 
 _AGENT_OF: Mapping[Runtime, str] = {
     "go": "Go-http-client/1.1",
@@ -153,7 +151,7 @@ class AccessLog:
         if isinstance(destination, External):
             peer = f"{destination.address}:{destination.port}"
             cells["upstream_host"] = _unless(unsent, [f'"{peer}"'] * len(calls))
-            cells["upstream_cluster"] = repeat(_quoted(_cluster_outside(destination)))
+            cells["upstream_cluster"] = repeat(_quoted(cluster_outside(destination)))
             cells["downstream_local_address"] = repeat(_quoted(peer))
             cells["route_name"] = repeat('"allow_any"' if destination.way == "passthrough" else '"default"')
         else:
@@ -197,7 +195,7 @@ class AccessLog:
             "bytes_sent": calls.bytes_sent.tolist(),
             "duration": (calls.duration_us // 1000).tolist(),
             "upstream_host": repeat(_quoted(peer)),
-            "upstream_cluster": repeat(_quoted(_cluster_outside(destination))),
+            "upstream_cluster": repeat(_quoted(cluster_outside(destination))),
             "upstream_local_address": _unless(failed, self._at(calls.caller_pod, calls.ports[:, 1])),
             "downstream_local_address": repeat(_quoted(peer)),
             "requested_server_name": repeat(_quoted(destination.host)),
@@ -335,31 +333,6 @@ class AccessLog:
         listed = ports.tolist() if isinstance(ports, np.ndarray) else ports
         address = self._address
         return [f'"{address[p]}:{port}"' if p >= 0 else "null" for p, port in zip(pods.tolist(), listed)]  # noqa: B905
-
-
-def authority(source: Service, destination: Service | External) -> str:
-    """The Host header as the caller's configuration spells it: short, with namespace, or in full."""
-    if isinstance(destination, External):
-        return destination.host if destination.port == 80 else f"{destination.host}:{destination.port}"
-    if source.gateway:
-        return SITE
-    host = host_name(source, destination)
-    return host if destination.port == 80 else f"{host}:{destination.port}"
-
-
-def host_name(source: Service, destination: Service) -> str:
-    """The name under which `source` looks `destination` up: Java shops spell hosts out, the others do not."""
-    if source.runtime == "java":
-        return destination.host
-    return (
-        destination.name if source.namespace == destination.namespace else f"{destination.name}.{destination.namespace}"
-    )
-
-
-def _cluster_outside(destination: External) -> str:
-    if destination.way == "passthrough":
-        return "PassthroughCluster"
-    return f"outbound|{destination.port}||{destination.host}"
 
 
 def _print(cells: Mapping[str, Cells], n: int) -> list[str]:

@@ -15,10 +15,10 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from eastwatch.world.access_log import authority, host_name
 from eastwatch.world.cluster import Cluster, Pod
 from eastwatch.world.happenings import Calls, Deliveries, Happenings, Ids, Inner, Ints, Queries
 from eastwatch.world.model import External, Operation, Runtime, Service
+from eastwatch.world.naming import authority, host_name
 from eastwatch.world.otlp import Value, attribute_field, attributes, field, fields
 from eastwatch.world.shipping import SPAN_WINDOW_US, Message, Windows, packed
 
