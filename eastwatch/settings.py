@@ -20,6 +20,7 @@ from collector.decode.limits import Limits
 from collector.ingest.options import IngestOptions
 from collector.sources.options import KafkaOptions
 from collector.sources.otlp_http import RequestLimits
+from storage.retention import Retention
 
 PREFIX = "EASTWATCH_"
 DEFAULT_FILE = Path("eastwatch.toml")
@@ -48,6 +49,12 @@ class Settings(BaseSettings):
     ingest: IngestOptions = Field(default_factory=IngestOptions, description="the ingest loop")
     kafka: KafkaOptions = Field(default_factory=KafkaOptions, description="the Kafka source")
     otlp: RequestLimits = Field(default_factory=RequestLimits, description="the OTLP/HTTP receiver")
+    memory_bytes: int | None = Field(
+        default=None, ge=1 << 28, description="memory of an embedded engine; by default half of the machine's"
+    )
+    retention: Retention = Field(
+        default_factory=Retention, description="days that the store keeps each kind of data; 0 = for ever"
+    )
     decode: Limits = Field(default_factory=Limits, description="how much a record may hold")
 
 

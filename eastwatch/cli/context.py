@@ -13,6 +13,7 @@ from storage.connect import open_store
 from storage.engine import Engine
 from storage.errors import BadLocation
 from storage.migrate import check, migrate
+from storage.retention import apply
 
 StoreOption = Annotated[
     str | None,
@@ -43,14 +44,15 @@ def settings_of(ctx: typer.Context, store: str | None = None, config: Path | Non
 
 
 def open_for_writing(settings: Settings) -> Engine:
-    """The store, brought up to this version's tables.
+    """The store, brought up to this version's tables and the settings' retention.
 
     Raises:
         StorageError: it cannot be opened or migrated.
     """
-    engine = open_store(settings.store)
+    engine = open_store(settings.store, memory_bytes=settings.memory_bytes)
     try:
         migrate(engine)
+        apply(engine, settings.retention)
     except BaseException:
         engine.close()
         raise
@@ -66,7 +68,7 @@ def open_for_reading(settings: Settings) -> Engine:
     kind, _, path = settings.store.partition(":")
     if kind == "chdb" and not Path(path).exists():
         raise BadLocation(f"{settings.store}: no store there, expected one that `eastwatch ingest` has made")
-    engine = open_store(settings.store)
+    engine = open_store(settings.store, memory_bytes=settings.memory_bytes)
     try:
         if not check(engine):
             migrate(engine)
