@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from analyzers.dependencies.derive import derive
 from analyzers.dependencies.model import Edge, ServiceMap
+from analyzers.dependencies.service_map import service_map
 from collector.clock import SystemClock
-from eastwatch.demo import LiveSource, batches, compare, run
+from collector.sources.memory import MemorySource
+from eastwatch.demo import LiveSource, batches, compare, load_inventory, make_loop, run
 from eastwatch.settings import load_settings
 from eastwatch.world import START, Message, World
 from storage.engine import Engine
@@ -53,6 +56,18 @@ def test_the_map_is_what_happened(engine: Engine) -> None:
     assert story.counts.dead_lettered == 0
     nodes = {node.id: node.kind for node in story.map.nodes}
     assert nodes == {node["id"]: node["kind"] for node in world.truth()["nodes"]}
+
+
+def test_an_inventory_that_comes_late_names_what_is_stored(engine: Engine) -> None:
+    world, clock = World(seed=5, **SHORT), SystemClock()
+    make_loop(engine, MemorySource("world", batches(world.messages())), load_settings(), clock).run()
+    before = compare(service_map(engine), world.truth())
+    assert ["legacy/erp", "shop/orders"] in before["missing"]
+    assert ["unknown", "shop/orders"] in before["unexpected"]
+    load_inventory(engine, world, clock)
+    derive(engine, now=clock.now())
+    after = compare(service_map(engine), world.truth())
+    assert (after["missing"], after["unexpected"], after["differences"]) == ([], [], [])
 
 
 def test_quantiles_are_within_the_histograms_error(engine: Engine) -> None:
