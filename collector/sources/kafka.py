@@ -23,6 +23,7 @@ from kafka.structs import OffsetAndMetadata
 from collector.clock import Clock
 from collector.errors import BadSource, SourceUnavailable
 from collector.ingest.options import IngestOptions
+from collector.sources.kafka_batches import read_raw
 from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, translated
 from collector.sources.options import KafkaOptions
 from collector.sources.pending import Chunk, Pending
@@ -107,6 +108,8 @@ class KafkaSource:
         self._paused = False
         self._closed = False
         self._consumer = connect(url, kafka)
+        if kafka.raw_batches:
+            read_raw(self._consumer)
         try:
             self._subscribe()
             partitions = self._partitions(until_idle)
@@ -172,8 +175,10 @@ class KafkaSource:
         return self._cut(now) if room else []
 
     def _take(self, partition: TopicPartition, found: list[Any], now: float) -> None:
-        values = [record.value or b"" for record in found]
-        self._add(partition, Chunk.of(values, [record.offset for record in found]), now)
+        if not isinstance(found[0], Chunk):
+            found = [Chunk.of([record.value or b"" for record in found], [record.offset for record in found])]
+        for chunk in found:
+            self._add(partition, chunk, now)
 
     def _add(self, partition: TopicPartition, chunk: Chunk, now: float) -> None:
         pending = self._pending(partition)
