@@ -53,7 +53,10 @@ def dead_letters(
     found = engine.query(
         sql.load("collector/dead_letters").text, {"since": since, "until": until, "source": source, "limit": limit}
     )
-    return [StoredDeadLetter(**{**row, "payload": _bytes(row["payload"])}) for row in found.to_pylist()]
+    rows: list[dict[str, Any]] = found.to_pylist()
+    for row in rows:
+        row["payload"] = _bytes(row["payload"])
+    return [StoredDeadLetter(**row) for row in rows]
 
 
 def dead_letter_counts(
