@@ -65,15 +65,17 @@ _AGENT_OF: Mapping[Runtime, str] = {
     "envoy": "envoy",
     "native": "",
 }
-_REFUSED = "delayed_connect_error:_111"
+_REFUSED = "delayed_connect_error:_Connection_refused"
 
-# Per outcome: response flags, response code details, as the caller's sidecar and as the callee's logs them.
+# Per outcome: response flags and details, as the caller's sidecar and as the callee's logs them. The words
+# and the order of flags are those that Envoy 1.40 printed.
 _FLAGS = {
     Outcome.NO_HEALTHY: "UH",
-    Outcome.UNREACHABLE: "UF,URX",
+    Outcome.UNREACHABLE: "URX,UF",
     Outcome.TIMED_OUT: "UT",
     Outcome.HUNG_UP: "DC",
 }
+_CONNECTION_FLAGS = {Outcome.UNREACHABLE: "UF,URX"}
 _DETAILS = {
     Outcome.NO_HEALTHY: "no_healthy_upstream",
     Outcome.UNREACHABLE: f"upstream_reset_before_response_started{{remote_connection_failure|{_REFUSED}}}",
@@ -144,18 +146,17 @@ class AccessLog:
         cells["upstream_service_time"] = _service_times(calls.duration_us, calls.outcome)
         cells["upstream_local_address"] = _unless(unsent, callers)
         cells["upstream_request_attempt_count"] = calls.attempts.tolist()
-        if (calls.outcome == Outcome.UNREACHABLE).any():
-            cells["upstream_transport_failure_reason"] = [
-                f'"{_REFUSED}"' if failed else "null" for failed in (calls.outcome == Outcome.UNREACHABLE).tolist()
-            ]
+        failed = calls.outcome == Outcome.UNREACHABLE
+        cells["upstream_transport_failure_reason"] = _unless(~failed, [f'"{_REFUSED}"'] * len(calls))
         if isinstance(destination, External):
             peer = f"{destination.address}:{destination.port}"
-            cells["upstream_host"] = _unless(unsent, [f'"{peer}"'] * len(calls))
+            cells["upstream_host"] = _unless(unsent & ~failed, [f'"{peer}"'] * len(calls))
             cells["upstream_cluster"] = repeat(_quoted(cluster_outside(destination)))
             cells["downstream_local_address"] = repeat(_quoted(peer))
             cells["route_name"] = repeat('"allow_any"' if destination.way == "passthrough" else '"default"')
         else:
-            cells["upstream_host"] = self._at(calls.callee_pod, repeat(destination.target_port))
+            tried = self._tried(calls.callee_pod, failed, destination)
+            cells["upstream_host"] = self._at(tried, repeat(destination.target_port))
             cells["upstream_cluster"] = repeat(_quoted(f"outbound|{destination.port}||{destination.host}"))
             cells["downstream_local_address"] = repeat(
                 _quoted(f"{self._cluster.service_address[destination.id]}:{destination.port}")
@@ -190,7 +191,7 @@ class AccessLog:
         cells: dict[str, Cells] = {
             "start_time": _times(calls.start_us),
             "response_code": repeat(0),
-            "response_flags": _words(_FLAGS, calls.outcome, "-"),
+            "response_flags": _words(_CONNECTION_FLAGS, calls.outcome, "-"),
             "bytes_received": calls.bytes_received.tolist(),
             "bytes_sent": calls.bytes_sent.tolist(),
             "duration": (calls.duration_us // 1000).tolist(),
@@ -199,7 +200,8 @@ class AccessLog:
             "upstream_local_address": _unless(failed, self._at(calls.caller_pod, calls.ports[:, 1])),
             "downstream_local_address": repeat(_quoted(peer)),
             "requested_server_name": repeat(_quoted(destination.host)),
-            "upstream_request_attempt_count": calls.attempts.tolist(),
+            "upstream_request_attempt_count": repeat(1),
+            "upstream_transport_failure_reason": _unless(~failed, [f'"{_REFUSED}"'] * len(calls)),
         }
         applications = self._at(calls.caller_pod, calls.ports[:, 0])
         cells["downstream_remote_address"] = cells["downstream_direct_remote_address"] = applications
@@ -209,8 +211,9 @@ class AccessLog:
         destination = connections.destination
         failed = connections.outcome == Outcome.UNREACHABLE
         cells = self._connection(connections, range(len(connections)))
-        cells["response_flags"] = _words(_FLAGS, connections.outcome, "-")
-        cells["upstream_host"] = self._at(connections.callee_pod, repeat(destination.target_port))
+        cells["response_flags"] = _words(_CONNECTION_FLAGS, connections.outcome, "-")
+        tried = self._tried(connections.callee_pod, failed, destination)
+        cells["upstream_host"] = self._at(tried, repeat(destination.target_port))
         cells["upstream_cluster"] = repeat(_quoted(f"outbound|{destination.port}||{destination.host}"))
         cells["upstream_local_address"] = _unless(failed, self._at(connections.caller_pod, connections.ports[:, 1]))
         cells["downstream_local_address"] = repeat(
@@ -218,8 +221,7 @@ class AccessLog:
         )
         applications = self._at(connections.caller_pod, connections.ports[:, 0])
         cells["downstream_remote_address"] = cells["downstream_direct_remote_address"] = applications
-        if failed.any():
-            cells["upstream_transport_failure_reason"] = [f'"{_REFUSED}"' if bad else "null" for bad in failed.tolist()]
+        cells["upstream_transport_failure_reason"] = _unless(~failed, [f'"{_REFUSED}"'] * len(connections))
         if destination.meshed:
             cells["upstream_peer_uri_san"] = _unless(failed, [_quoted(destination.principal)] * len(connections))
         return Lines(
@@ -328,6 +330,10 @@ class AccessLog:
             "upstream_request_attempt_count": repeat(1),
         }
 
+    def _tried(self, pods: Ints, failed: np.ndarray[tuple[int], np.dtype[np.bool_]], destination: Service) -> Ints:
+        """Where the caller's sidecar sent each request; a failed connection names the endpoint that it tried."""
+        return np.where(failed, self._cluster.members(destination.id)[0][0], pods)
+
     def _at(self, pods: Ints, ports: Ints | Iterable[int]) -> list[str]:
         """`"address:port"` of each pod; `null` for -1."""
         listed = ports.tolist() if isinstance(ports, np.ndarray) else ports
@@ -374,6 +380,8 @@ def _service_times(duration_us: Ints, outcome: Ints) -> list[str]:
 def _unless(absent: np.ndarray[tuple[int], np.dtype[np.bool_]], values: list[str]) -> Cells:
     if not absent.any():
         return values
+    if absent.all():
+        return repeat("null")
     return ["null" if no else value for value, no in zip(values, absent.tolist(), strict=True)]
 
 

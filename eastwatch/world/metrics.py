@@ -55,7 +55,7 @@ BOUNDS_MS = (
 )
 """Upper bounds of `istio_request_duration_milliseconds`."""
 
-_FLAGS = {Outcome.NO_HEALTHY: "UH", Outcome.UNREACHABLE: "UF,URX", Outcome.TIMED_OUT: "UT", Outcome.HUNG_UP: "DC"}
+_FLAGS = {Outcome.NO_HEALTHY: "UH", Outcome.UNREACHABLE: "URX,UF", Outcome.TIMED_OUT: "UT", Outcome.HUNG_UP: "DC"}
 _SERVER_FLAGS = {Outcome.RESET: "UC", Outcome.TIMED_OUT: "DC", Outcome.HUNG_UP: "DC"}
 _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 _SCRAPE_US = 60_000_000

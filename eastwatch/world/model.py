@@ -98,7 +98,7 @@ class Faults:
     no_healthy: float = 0.0
     """UH: no healthy endpoint, nothing leaves the caller's sidecar."""
     unreachable: float = 0.0
-    """UF,URX: connecting fails."""
+    """UF and URX: connecting fails, however often it is tried."""
     reset: float = 0.0
     """UC: the application closes the connection under its own sidecar."""
     timed_out: float = 0.0

@@ -237,7 +237,7 @@ class Walk:
         )
         unreachable = outcome == Outcome.UNREACHABLE
         calls.status[unreachable] = 503
-        calls.bytes_sent[unreachable] = 0 if place.way == "sealed" else 145
+        calls.bytes_sent[unreachable] = 0 if place.way == "sealed" else 121
         calls.duration_us[unreachable] = 3_000
         self._out.calls.append(calls)
         elapsed_us = calls.duration_us + 2 * loop_us
@@ -307,7 +307,7 @@ class Walk:
         answered = code.copy()
         for ends, client_answer, server_answer, size in (
             (Outcome.NO_HEALTHY, 503, 0, 19),
-            (Outcome.UNREACHABLE, 503, 0, 145),
+            (Outcome.UNREACHABLE, 503, 0, 121),
             (Outcome.RESET, 503, 503, 95),
             (Outcome.TIMED_OUT, 504, 0, 24),
             (Outcome.DENIED, 403, 403, 19),

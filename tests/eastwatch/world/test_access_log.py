@@ -118,3 +118,31 @@ def test_messages_hold_one_pods_lines_of_one_window(messages: list[Message]) -> 
 def test_nasty_values_survive_the_envelope(account: Account) -> None:
     agents = {line["user_agent"] for line in account.lines}
     assert any(agent and '"' in agent and "\\" in agent for agent in agents)
+
+
+def test_failures_are_worded_as_envoy_words_them(troubled_account: Account) -> None:
+    """Flags, details and the endpoint as Envoy 1.40 printed them for the same failures."""
+    seen: dict[str, set[tuple[object, ...]]] = defaultdict(set)
+    for line in troubled_account.lines:
+        if line["response_flags"] != "-":
+            status, why = line["response_code"], line["response_code_details"]
+            tried, local = line["upstream_host"] is not None, line["upstream_local_address"] is not None
+            seen[line["response_flags"]].add((status, why, tried, local))
+    expected = {
+        "UH": (503, "no_healthy_upstream", False, False),
+        "UT": (504, "response_timeout", True, True),
+        "UC": (503, "upstream_reset_before_response_started{connection_termination}", True, True),
+        "DC": (0, "downstream_remote_disconnect", True, True),
+        "URX,UF": (
+            503,
+            "upstream_reset_before_response_started"
+            "{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+            True,
+            False,
+        ),
+        "UF,URX": (0, None, True, False),
+    }
+    assert seen.keys() == expected.keys()
+    for flags, found in seen.items():
+        # gRPC callers get HTTP 200 and the rest in trailers.
+        assert found <= {expected[flags], (200, *expected[flags][1:])}, flags

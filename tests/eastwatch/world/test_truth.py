@@ -8,9 +8,11 @@ from eastwatch.world import World
 from tests.eastwatch.world.recount import Account, edges
 
 
-@pytest.fixture(scope="module")
-def both(world: World, account: Account):
-    real = {(edge["source"], edge["destination"]): edge for edge in world.truth()["edges"]}
+@pytest.fixture(scope="module", params=["world", "troubled_world"])
+def both(request: pytest.FixtureRequest):
+    account = request.getfixturevalue(request.param.replace("world", "account"))
+    truth = request.getfixturevalue(request.param).truth()
+    real = {(edge["source"], edge["destination"]): edge for edge in truth["edges"]}
     return real, edges(account)
 
 
@@ -38,7 +40,7 @@ def test_same_evidence(both) -> None:
         assert [kind for kind in edge["evidence"] if kind != "metric"] == counted[pair]["evidence"], pair
 
 
-def test_the_world_holds_what_it_promises(world: World) -> None:
+def test_the_world_holds_what_it_promises(world: World, account: Account) -> None:
     truth = world.truth()
     by_pair = {(edge["source"], edge["destination"]): edge for edge in truth["edges"]}
     assert len([node for node in truth["nodes"] if node["kind"] == "service"]) >= 12
