@@ -17,7 +17,9 @@ from collector.sources.memory import MemorySource
 from eastwatch.demo import LiveSource, batches, compare, load_inventory, make_loop, run
 from eastwatch.settings import load_settings
 from eastwatch.world import START, Message, World
+from eastwatch.world.shop import SHOP
 from storage.engine import Engine
+from tests.eastwatch.world.conftest import troubled
 
 SHORT = {"start": START + timedelta(minutes=13), "duration": timedelta(minutes=20), "scale": 0.3}
 
@@ -56,6 +58,14 @@ def test_the_map_is_what_happened(engine: Engine) -> None:
     assert story.counts.dead_lettered == 0
     nodes = {node.id: node.kind for node in story.map.nodes}
     assert nodes == {node["id"]: node["kind"] for node in world.truth()["nodes"]}
+
+
+def test_the_map_is_what_happened_when_much_goes_wrong(engine: Engine) -> None:
+    world = World(seed=4, **{**SHORT, "duration": timedelta(minutes=6)}, topology=troubled(SHOP))
+    story = run(engine, world, world.messages(), load_settings(), SystemClock())
+    verdict = compare(story.map, world.truth())
+    assert (verdict["missing"], verdict["unexpected"], verdict["differences"]) == ([], [], [])
+    assert story.counts.dead_lettered == 0
 
 
 def test_an_inventory_that_comes_late_names_what_is_stored(engine: Engine) -> None:
