@@ -46,7 +46,7 @@ def empty(engine: Engine) -> None:
     """Remove all rows, and the tables that tests made; the recorded migrations stay."""
     ours = {"schema_migrations"}
     for migration in migrations():
-        ours.update(re.findall(r"^CREATE (?:TABLE|MATERIALIZED VIEW) (\w+)", migration.text, re.MULTILINE))
+        ours.update(re.findall(r"^CREATE (?:TABLE|(?:MATERIALIZED )?VIEW) (\w+)", migration.text, re.MULTILINE))
     found = engine.query("SELECT name, engine, total_rows FROM system.tables WHERE database = currentDatabase()")
     for row in found.to_pylist():
         name = row["name"]

@@ -1,6 +1,6 @@
 """The service dependency map of a window: edge keys are named in Python, their numbers are summed by the engine.
 
-edge_keys + aliases ──► Names ──► edge_groups (external table) ──► edge_numbers.sql ──► ServiceMap
+endpoints + aliases ──► Names ──► endpoint_nodes (external table) ──► edge_numbers.sql ──► ServiceMap
 """
 
 from __future__ import annotations
@@ -15,33 +15,18 @@ import pyarrow as pa
 
 from analyzers.dependencies.histograms import quantiles_us
 from analyzers.dependencies.model import EVIDENCE_RANK, Direction, Edge, Evidence, Node, NodeKind, ServiceMap
-from analyzers.dependencies.names import EXTERNAL, UNKNOWN, Alias, Endpoint, Names, Segment, split_node
+from analyzers.dependencies.names import EXTERNAL, UNKNOWN, Alias, Endpoint, Names, split_node
 from storage.engine import Engine
 from storage.sql import load
 
 ROW_LIMIT = 1_000_000
-"""Most edge keys, aliases and edges that one map reads."""
+"""Most endpoints, aliases and edges that one map reads."""
 
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SIDES = ("source", "destination")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One edge key: what its id stands for, with both endpoints."""
-
-    edge_id: int
-    evidence: Evidence
-    reporter: str
-    direction: str
-    protocol: str
-    tls: str
-    endpoints: tuple[Endpoint, Endpoint]
-    versions: tuple[str, str]
-    principals: tuple[str, str]
 
 
 def service_map(
@@ -63,53 +48,28 @@ def service_map(
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    keys = read_keys(engine)
-    names = read_names(engine, keys)
-    groups, pairs = _group(keys, names)
+    endpoints = _endpoints(engine)
+    names = Names(_aliases(engine), endpoints.values())
+    placed, nodes = _place(endpoints, names)
     window = _Window.of(since, until)
     rows = engine.query(
         load("dependencies/edge_numbers").text,
         {**window.parameters(), "row_limit": ROW_LIMIT},
-        external={"edge_groups": groups},
+        external={"endpoint_nodes": placed},
     ).to_pylist()
     shown = _extent(rows) if since is None and until is None else (since, until)
-    return _assemble(rows, keys, pairs, names, shown, namespace, service)
+    return _assemble(rows, nodes, names.gateways, shown, namespace, service)
 
 
-def read_keys(engine: Engine) -> Mapping[int, Key]:
-    """Every edge key of the store by its id."""
-    table = engine.query(load("dependencies/edge_keys").text, {"row_limit": ROW_LIMIT})
-    keys: dict[int, Key] = {}
-    for row in table.to_pylist():
-        outside = row["direction"] == "egress" and not row["destination_namespace"] and not row["destination_workload"]
-        source = _endpoint(row, "source")
-        destination = (
-            Endpoint(
-                cluster=row["destination_cluster"] or row["source_cluster"],
-                host=row["destination_service"],
-                hint=source.namespace,
-            )
-            if outside and row["destination_service"]
-            else _endpoint(row, "destination")
-        )
-        keys[row["edge_id"]] = Key(
-            edge_id=row["edge_id"],
-            evidence=row["evidence"],
-            reporter=row["reporter"],
-            direction=row["direction"],
-            protocol=row["protocol"],
-            tls=row["tls"],
-            endpoints=(source, destination),
-            versions=(row["source_version"], row["destination_version"]),
-            principals=(row["source_principal"], row["destination_principal"]),
-        )
-    return keys
+def _endpoints(engine: Engine) -> Mapping[int, Endpoint]:
+    """Every side of an edge key of the store, by its hash."""
+    rows = engine.query(load("dependencies/endpoints").text, {"row_limit": ROW_LIMIT}).to_pylist()
+    return {row.pop("endpoint"): Endpoint(**row) for row in rows}
 
 
-def read_names(engine: Engine, keys: Mapping[int, Key]) -> Names:
-    """The name resolution of the store as it stands now."""
+def _aliases(engine: Engine) -> Sequence[Alias]:
     table = engine.query(load("dependencies/aliases").text, {"row_limit": ROW_LIMIT})
-    aliases = [
+    return [
         Alias(
             kind=row["kind"],
             cluster=row["cluster"],
@@ -124,17 +84,6 @@ def read_names(engine: Engine, keys: Mapping[int, Key]) -> Names:
         )
         for row in table.to_pylist()
     ]
-    return Names(aliases, {endpoint for key in keys.values() for endpoint in key.endpoints})
-
-
-def _endpoint(row: Mapping[str, Any], side: str) -> Endpoint:
-    return Endpoint(
-        cluster=row[f"{side}_cluster"],
-        namespace=row[f"{side}_namespace"] or row[f"{side}_account_namespace"],
-        workload=row[f"{side}_workload"],
-        service=row[f"{side}_service"],
-        account=row[f"{side}_account"],
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,84 +118,59 @@ class _Window:
         }
 
 
-def _group(keys: Mapping[int, Key], names: Names) -> tuple[pa.Table, Sequence[tuple[str, str]]]:
-    """The external table edge_groups, and the (source, destination) nodes of each of its edge numbers."""
-    segments: dict[Endpoint, Sequence[Segment]] = {}
-    numbers: dict[tuple[str, str], int] = {}
-    columns: dict[str, list[Any]] = defaultdict(list)
-    for key in keys.values():
-        source, destination = (
-            segments.get(endpoint) or segments.setdefault(endpoint, names.segments(endpoint))
-            for endpoint in key.endpoints
-        )
-        for valid_from, valid_to, pair in _overlaps(source, destination):
-            columns["edge_id"].append(key.edge_id)
-            columns["edge"].append(numbers.setdefault(pair, len(numbers)))
-            columns["evidence"].append(key.evidence)
-            columns["reporter"].append(key.reporter)
-            columns["protocol"].append(key.protocol)
-            columns["direction"].append(key.direction)
-            columns["tls"].append(key.tls)
-            columns["valid_from"].append(valid_from)
-            columns["valid_to"].append(min(valid_to, _micros(LATEST)))
+def _place(endpoints: Mapping[int, Endpoint], names: Names) -> tuple[pa.Table, Sequence[str]]:
+    """The external table endpoint_nodes, and the id of each of its node numbers."""
+    numbers: dict[str, int] = {}
+    rows = [
+        (endpoint, numbers.setdefault(segment.node, len(numbers)), segment.valid_from, segment.valid_to)
+        for endpoint, described in endpoints.items()
+        for segment in names.segments(described)
+    ]
     schema = pa.schema(
         [
-            ("edge_id", pa.uint64()),
-            ("edge", pa.uint32()),
-            *((name, pa.string()) for name in ("evidence", "reporter", "protocol", "direction", "tls")),
+            ("endpoint", pa.uint64()),
+            ("node", pa.uint32()),
             ("valid_from", pa.timestamp("us", "UTC")),
             ("valid_to", pa.timestamp("us", "UTC")),
         ]
     )
-    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    end = _micros(LATEST)
+    columns = [
+        [row[0] for row in rows],
+        [row[1] for row in rows],
+        [min(row[2], end) for row in rows],
+        [min(row[3], end) for row in rows],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema), list(numbers)
-
-
-def _overlaps(
-    sources: Sequence[Segment], destinations: Sequence[Segment]
-) -> Sequence[tuple[int, int, tuple[str, str]]]:
-    if len(sources) == 1 and len(destinations) == 1:
-        return [(sources[0].valid_from, sources[0].valid_to, (sources[0].node, destinations[0].node))]
-    found: list[tuple[int, int, tuple[str, str]]] = []
-    for source in sources:
-        for destination in destinations:
-            start = max(source.valid_from, destination.valid_from)
-            end = min(source.valid_to, destination.valid_to)
-            if start < end:
-                found.append((start, end, (source.node, destination.node)))
-    return found
 
 
 def _assemble(
     rows: Sequence[Mapping[str, Any]],
-    keys: Mapping[int, Key],
-    pairs: Sequence[tuple[str, str]],
-    names: Names,
+    nodes: Sequence[str],
+    known_gateways: set[str],
     shown: tuple[datetime | None, datetime | None],
     namespace: str | None,
     service: str | None,
 ) -> ServiceMap:
-    by_edge: dict[int, dict[Evidence, Mapping[str, Any]]] = defaultdict(dict)
+    by_edge: dict[tuple[str, str], dict[Evidence, Mapping[str, Any]]] = defaultdict(dict)
     for row in rows:
-        by_edge[row["edge"]][row["evidence"]] = row
-    gateways = names.gateways | {
-        pairs[row["edge"]][0] for row in rows for edge_id in row["edge_ids"] if keys[edge_id].reporter == "gateway"
-    }
+        by_edge[nodes[int(row["source"])], nodes[int(row["destination"])]][row["evidence"]] = row
+    gateways = known_gateways | {nodes[int(row["source"])] for row in rows if row["gateway_rows"]}
     seconds = _seconds(shown, rows)
     edges: list[Edge] = []
     traits: dict[str, tuple[set[str], set[str]]] = {}
-    for number, evidence in by_edge.items():
-        pair = pairs[number]
+    for pair, evidence in by_edge.items():
         if not (_matches(pair, 0, namespace) and _matches(pair, 1, service)):
             continue
-        used = [keys[edge_id] for row in evidence.values() for edge_id in row["edge_ids"]]
-        for side, node in enumerate(pair):
+        for side, node in zip(SIDES, pair, strict=True):
             versions, principals = traits.setdefault(node, (set(), set()))
-            versions.update(key.versions[side] for key in used if key.versions[side])
-            principals.update(key.principals[side] for key in used if key.principals[side])
-        edges.append(_edge(pair, evidence, used, pair[0] in gateways, seconds))
-    nodes = [_node(node, gateways, *traits[node]) for node in sorted(traits)]
-    return ServiceMap(*shown, nodes, sorted(edges, key=lambda edge: (edge.source, edge.destination)))
+            for row in evidence.values():
+                versions.update(filter(None, row[f"{side}_versions"]))
+                principals.update(filter(None, row[f"{side}_principals"]))
+        edges.append(_edge(pair, evidence, pair[0] in gateways, seconds))
+    found = [_node(node, gateways, *traits[node]) for node in sorted(traits)]
+    return ServiceMap(*shown, found, sorted(edges, key=lambda edge: (edge.source, edge.destination)))
 
 
 def _matches(pair: tuple[str, str], part: int, wanted: str | None) -> bool:
@@ -257,7 +181,6 @@ def _matches(pair: tuple[str, str], part: int, wanted: str | None) -> bool:
 def _edge(
     pair: tuple[str, str],
     evidence: Mapping[Evidence, Mapping[str, Any]],
-    keys: Sequence[Key],
     from_gateway: bool,
     seconds: float | None,
 ) -> Edge:
@@ -289,7 +212,7 @@ def _edge(
         evidence=kinds,
         first_seen=min(found["first_ts"] for found in evidence.values()),
         last_seen=max(found["last_ts"] for found in evidence.values()),
-        principals=sorted({key.principals[0] for key in keys if key.principals[0]}),
+        principals=sorted({p for found in evidence.values() for p in found["source_principals"] if p}),
     )
 
 

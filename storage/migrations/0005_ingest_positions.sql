@@ -1,4 +1,5 @@
--- Bounds of each batch, written before its rows: the first writer's bounds win, so that a replay cuts the same batch.
+-- Bounds of each batch, written before its rows: the first writer's bounds win, so that a replay cuts the same batch. Not partitioned:
+-- deduplication works within a partition, and two writers may meet at midnight.
 CREATE TABLE ingest_positions (
     cluster_id     LowCardinality(String),
     topic          LowCardinality(String),
@@ -13,6 +14,5 @@ CREATE TABLE ingest_positions (
     state          String CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
-PARTITION BY toDate(received_at)
 ORDER BY (topic_id, partition, first)
 SETTINGS non_replicated_deduplication_window = 100000

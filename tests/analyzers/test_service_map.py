@@ -54,7 +54,7 @@ CALL = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(CALL, min_size=1, max_size=40), cut=st.sampled_from([None, (0, 3600), (60, 7200), (30, 7320)]))
 def test_numbers_equal_the_reference(engine: Engine, calls: list[dict[str, Any]], cut: tuple[int, int] | None) -> None:
     for table in TABLES:

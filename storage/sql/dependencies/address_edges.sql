@@ -150,7 +150,7 @@ SELECT
     sum(bytes_received) AS bytes_received,
     sumIf(log(greatest(duration_us, 1)) AS log_us, bitTest(logged, 34)) AS log_us_sum,
     sumIf(log_us * log_us, bitTest(logged, 34)) AS log_us_sum2,
-    sumMapIf(map(status, toUInt64(1)), bitTest(logged, 29)) AS statuses,
+    sumMapIf(map(status, toUInt64(1)), bitTest(logged, 29) AND protocol != 'tcp') AS statuses,
     sumMapIf(map(grpc_status, toUInt64(1)), bitTest(logged, 30)) AS grpc_statuses,
     sumMapIf(map(toString(fault), toUInt64(1)), fault NOT IN ('', 'none')) AS faults,
     sumMapIf(map(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16'), toUInt64(1)), bitTest(logged, 34)) AS histogram,

@@ -2,11 +2,11 @@
 -- hour one reporter's lines count (source or gateway, else destination, else waypoint, else whoever spoke).
 -- Whole hours come from the hour rollups, ragged ends from the minutes; what retention left only in coarser tables is
 -- taken from there (rows that arrived before the finer table's first arrival day).
--- External: edge_groups(edge_id UInt64, edge UInt32, evidence, reporter, protocol, direction, tls String,
---   valid_from, valid_to DateTime64): the edge an id belongs to, and when.
+-- External: endpoint_nodes(endpoint UInt64, node UInt32, valid_from, valid_to DateTime64): the node of each side of an
+-- edge key (view edge_endpoints), and when.
 -- Inputs: head_since..head_until and tail_since..tail_until (minutes), hours_since..hours_until (whole hours), all UTC
 -- seconds; row_limit (rows).
--- Output: one row per edge and evidence; histogram has the buckets of edges_1m.
+-- Output: one row per edge (source and destination are node numbers) and evidence; histogram has the buckets of edges_1m.
 WITH
     (SELECT min(received_on) FROM edges_1m) AS minutes_kept_from,
     (SELECT min(received_on) FROM edges_1h) AS hours_kept_from,
@@ -52,30 +52,47 @@ WITH
                 WHERE grain = '1h' AND period >= {hours_since:DateTime64(0, 'UTC')} AND period < {hours_until:DateTime64(0, 'UTC')}
                 GROUP BY kind, period)
     ),
+    keys AS (
+        SELECT
+            k.edge_id AS edge_id, k.evidence AS evidence, k.reporter AS reporter, k.protocol AS protocol,
+            k.direction AS direction, k.tls AS tls,
+            k.source_version AS source_version, k.source_principal AS source_principal,
+            k.destination_version AS destination_version, k.destination_principal AS destination_principal,
+            s.node AS source, d.node AS destination,
+            greatest(s.valid_from, d.valid_from) AS valid_from, least(s.valid_to, d.valid_to) AS valid_to
+        FROM edge_endpoints AS k
+        INNER JOIN endpoint_nodes AS s ON k.source_endpoint = s.endpoint
+        INNER JOIN endpoint_nodes AS d ON k.destination_endpoint = d.endpoint
+        WHERE greatest(s.valid_from, d.valid_from) < least(s.valid_to, d.valid_to)
+    ),
     by_reporter AS (
         SELECT
-            g.edge AS edge, g.evidence AS evidence, toStartOfHour(r.t) AS hour, g.reporter AS reporter,
-            transform(g.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
+            k.source AS source, k.destination AS destination, k.evidence AS evidence, toStartOfHour(r.t) AS hour,
+            k.reporter AS reporter,
+            transform(k.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
             sum(r.requests) AS requests, sum(r.errors) AS errors, sum(r.denied) AS denied,
             sum(r.timed) AS timed, sum(r.sized) AS sized,
             sum(r.bytes_sent) AS bytes_sent, sum(r.bytes_received) AS bytes_received,
-            sumIf(r.requests, g.tls = 'mtls') AS mtls, sumIf(r.requests, g.tls IN ('mtls', 'tls', 'plaintext')) AS tls_known,
+            sumIf(r.requests, k.tls = 'mtls') AS mtls, sumIf(r.requests, k.tls IN ('mtls', 'tls', 'plaintext')) AS tls_known,
             sumMap(r.statuses) AS statuses, sumMap(r.grpc_statuses) AS grpc_statuses, sumMap(r.faults) AS faults,
             sumMap(r.histogram) AS histogram,
-            sumMap(map(g.protocol, r.requests)) AS protocols, sumMap(map(g.direction, r.requests)) AS directions,
+            sumMap(map(k.protocol, r.requests)) AS protocols, sumMap(map(k.direction, r.requests)) AS directions,
             min(r.first_ts) AS first_ts, max(r.last_ts) AS last_ts,
-            groupUniqArray(r.edge_id) AS edge_ids
+            groupUniqArray(k.source_version) AS source_versions, groupUniqArray(k.destination_version) AS destination_versions,
+            groupUniqArray(k.source_principal) AS source_principals,
+            groupUniqArray(k.destination_principal) AS destination_principals
         FROM edge_rows AS r
-        INNER JOIN edge_groups AS g ON r.edge_id = g.edge_id
-        WHERE r.t >= g.valid_from AND r.t < g.valid_to
-        GROUP BY g.edge, g.evidence, hour, g.reporter
+        INNER JOIN keys AS k ON r.edge_id = k.edge_id
+        WHERE r.t >= k.valid_from AND r.t < k.valid_to
+        GROUP BY k.source, k.destination, k.evidence, hour, k.reporter
     ),
     ranked AS (
-        SELECT *, rank = max(rank) OVER (PARTITION BY edge, evidence, hour) AS counted
+        SELECT *, rank = max(rank) OVER (PARTITION BY source, destination, evidence, hour) AS counted
         FROM by_reporter
     )
 SELECT
-    edge,
+    source,
+    destination,
     evidence,
     sumIf(requests, counted) AS requests,
     sumIf(requests, rank = 4) AS source_requests,
@@ -98,9 +115,13 @@ SELECT
     sumMapIf(directions, counted) AS directions,
     min(first_ts) AS first_ts,
     max(last_ts) AS last_ts,
-    groupUniqArrayArray(edge_ids) AS edge_ids
+    countIf(reporter = 'gateway') AS gateway_rows,
+    groupUniqArrayArray(source_versions) AS source_versions,
+    groupUniqArrayArray(destination_versions) AS destination_versions,
+    groupUniqArrayArray(source_principals) AS source_principals,
+    groupUniqArrayArray(destination_principals) AS destination_principals
 FROM ranked
-GROUP BY edge, evidence
-ORDER BY edge, evidence
+GROUP BY source, destination, evidence
+ORDER BY source, destination, evidence
 LIMIT {row_limit:UInt64}
 SETTINGS prefer_column_name_to_alias = 1
