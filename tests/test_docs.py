@@ -76,7 +76,8 @@ def test_every_setting_is_explained_and_can_be_given(monkeypatch: pytest.MonkeyP
     for one in found:
         assert len(one.help) > 10, f"{one.path} has no help"
         assert one.unit
-        value = "chdb:elsewhere" if one.path == "store" else str(one.default)
+        given = {"store": "chdb:elsewhere", "memory_bytes": str(1 << 30)}
+        value = given.get(one.path, str(one.default))
         monkeypatch.setenv(one.environment, value)
         read = load_settings()
         for part in one.path.split("."):

@@ -110,6 +110,8 @@ def _texts(model: type[Any]) -> dict[str, str]:
 
 def _shown(setting: Setting) -> str:
     value = setting.default
+    if value is None:
+        return "none"
     if isinstance(value, str):
         return code(value) or "empty"
     shown = code(json.dumps(value))
