@@ -70,7 +70,7 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
     return spans
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=traces(), split=st.integers(0, 21))
 def test_sql_counts_what_the_reference_counts_in_any_order_of_arrival(
     engine: Engine, rows: list[dict[str, Any]], split: int

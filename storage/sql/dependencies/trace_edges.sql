@@ -6,19 +6,33 @@
 -- is of the same service only continues it there, except that client and server of one service are a call to itself.
 -- A server span without a parent in reach joins the caller its attributes name; a root has none.
 -- A missing side known by service name is a bare service, by host a host outside (direction egress).
--- Partners are looked for horizon_s seconds before and after. Joins are on a 64-bit hash of the trace id and the span id.
+-- Partners are looked for horizon_s seconds before and after.
+--
+-- Spans are joined as numbers (hashes of ids, of who they belong to, of operation and protocol); names come back at the
+-- end, once per edge: joining the names themselves took twice as long.
 --
 -- Inputs: since, until (UTC seconds, whole minutes), horizon_s (seconds), generation (number of this derivation),
 -- derived_on (its day). Output: rows of derived_edges_1m.
-INSERT INTO derived_edges_1m
-    (kind, minute, edge_id, base_edge_id, derived_on, generation, evidence, reporter, direction, protocol, tls, source_cluster, source_namespace, source_workload, source_service, source_version, source_principal, destination_cluster, destination_namespace, destination_workload, destination_service, destination_version, destination_principal, operation, requests, errors, denied, timed, sized, bytes_sent, bytes_received, log_us_sum, log_us_sum2, statuses, grpc_statuses, faults, histogram, first_ts, last_ts)
+INSERT INTO derived_edges_1m (
+    kind, minute, edge_id, base_edge_id, derived_on, generation, evidence, reporter, direction, protocol, tls,
+    source_cluster, source_namespace, source_workload, source_service, source_version, source_principal,
+    destination_cluster, destination_namespace, destination_workload, destination_service, destination_version,
+    destination_principal, operation, requests, errors, denied, timed, sized, bytes_sent, bytes_received, log_us_sum,
+    log_us_sum2, statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+)
 WITH
     near AS (
         SELECT
-            cityHash64(trace_id) AS trace, span_id, parent_span_id, shared, ts, kind,
-            cluster, namespace, workload, service, version,
-            error, duration_us, protocol, operation, http_status, grpc_status,
-            peer_service, peer_namespace, peer_host
+            cityHash64(trace_id) AS trace, cityHash64(span_id) AS id,
+            if(parent_span_id = '', 0, cityHash64(parent_span_id)) AS parent, shared,
+            ts, kind IN ('client', 'producer') AS calls, kind IN ('server', 'consumer') AS serves,
+            if(service = '', 0, cityHash64(cluster, namespace, workload, service, version)) AS who,
+            cityHash64(namespace, service) AS service_id,
+            if(peer_service = '' AND peer_host = '', 0,
+                cityHash64('peer', peer_namespace, peer_service, if(peer_service = '', peer_host, ''))) AS peer,
+            peer_service != '' AS peer_named,
+            if(operation = '' AND protocol = '', 0, cityHash64(operation, protocol)) AS op, protocol = 'grpc' AS grpc,
+            error, duration_us, http_status, grpc_status
         FROM spans
         WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
             AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
@@ -27,105 +41,117 @@ WITH
     own AS (
         SELECT * FROM near WHERE ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
     ),
-    -- Children of each span id: who they belong to, whether all of one service failed, and what they call themselves.
     children AS (
         SELECT
-            trace, parent AS span_id,
-            groupArray(64)(tuple(cluster, namespace, workload, service, version, failed, kinds, operation, protocol)) AS found
-        FROM (
-            SELECT
-                trace, if(shared = 1, span_id, parent_span_id) AS parent,
-                cluster, namespace, workload, service, version,
-                min(error) AS failed, groupUniqArray(kind) AS kinds,
-                any(operation) AS operation, any(protocol) AS protocol
-            FROM near
-            WHERE parent_span_id != '' OR shared = 1
-            GROUP BY trace, parent, cluster, namespace, workload, service, version
-        )
-        GROUP BY trace, span_id
-    ),
-    parents AS (
-        SELECT trace, span_id, kind, cluster, namespace, workload, service, version
+            trace, if(shared = 1, id, parent) AS id,
+            groupUniqArray(256)((service_id, who, error, calls, serves, op)) AS found
         FROM near
-        WHERE shared = 0
-        ORDER BY ts
-        LIMIT 1 BY trace, span_id
+        WHERE parent != 0 OR shared = 1
+        GROUP BY trace, id
     ),
     sent AS (
         SELECT
-            'source' AS reporter,
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
-            (x.cluster, x.namespace, x.workload, x.service, x.version) AS near_side,
-            arrayFilter(c -> (c.2, c.4) != (x.namespace, x.service) AND c.4 != '', c.found) AS others,
-            arrayFilter(c -> (c.2, c.4) = (x.namespace, x.service), c.found) AS same,
+            x.grpc AS grpc, x.who AS source, x.error AS error, x.op AS own_op, c.found AS found,
+            arrayFilter(k -> k.1 != x.service_id AND k.2 != 0, found) AS others,
+            arrayFilter(k -> k.1 = x.service_id, found) AS same,
+            -- Destinations as (service_id, peer): one of both is 0.
             multiIf(
-                notEmpty(others), arrayMap(c -> (c.1, c.2, c.3, c.4, c.5, c.6, c.8, c.9, 0), others),
-                arrayExists(c -> hasAny(c.7, ['client', 'producer']), same), [],
-                arrayExists(c -> hasAny(c.7, ['server', 'consumer']), same),
-                    arrayMap(c -> (c.1, c.2, c.3, c.4, c.5, c.6, c.8, c.9, 0),
-                        arraySlice(arrayFilter(c -> hasAny(c.7, ['server', 'consumer']), same), 1, 1)),
-                x.peer_service != '', [('', x.peer_namespace, '', x.peer_service, '', 0, x.operation, x.protocol, 0)],
-                x.peer_host != '', [('', '', '', x.peer_host, '', 0, x.operation, x.protocol, 1)],
-                []) AS far_sides,
-            x.error AS error, x.operation AS own_operation, x.protocol AS own_protocol
-        FROM (SELECT * FROM own WHERE kind IN ('client', 'producer') AND shared = 0) AS x
-        LEFT JOIN children AS c ON x.trace = c.trace AND x.span_id = c.span_id
+                notEmpty(others), arrayMap(s -> (s, toUInt64(0)), arrayDistinct(arrayMap(k -> k.1, others))),
+                arrayExists(k -> k.4, same), [],
+                arrayExists(k -> k.5, same), [(x.service_id, toUInt64(0))],
+                x.peer != 0, [(toUInt64(0), x.peer)],
+                []) AS destinations
+        FROM (SELECT * FROM own WHERE calls AND shared = 0) AS x
+        LEFT JOIN children AS c ON x.trace = c.trace AND x.id = c.id
     ),
     received AS (
         SELECT
-            'destination' AS reporter,
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
-            (x.cluster, x.namespace, x.workload, x.service, x.version) AS near_side,
-            p.span_id != '' AS has_parent,
+            x.grpc AS grpc, x.who AS destination, x.error AS error, x.op AS op,
             multiIf(
-                has_parent AND p.service != '' AND (p.namespace, p.service) != (x.namespace, x.service),
-                    [(p.cluster, p.namespace, p.workload, p.service, p.version)],
-                has_parent AND p.kind IN ('client', 'producer') AND x.kind IN ('server', 'consumer') AND p.service != '',
-                    [(p.cluster, p.namespace, p.workload, p.service, p.version)],
-                has_parent, [],
-                x.kind IN ('server', 'consumer') AND x.peer_service != '',
-                    [('', x.peer_namespace, '', x.peer_service, '')],
-                []) AS far_sides,
-            x.error AS error, x.operation AS own_operation, x.protocol AS own_protocol
+                p.id = 0, if(x.serves AND x.peer_named, x.peer, 0),
+                p.service_id != x.service_id OR (p.calls AND x.serves), p.who,
+                0) AS source
         FROM own AS x
-        LEFT JOIN parents AS p
-            ON x.trace = p.trace AND if(x.shared = 1, x.span_id, x.parent_span_id) = p.span_id
+        ANY LEFT JOIN (SELECT trace, id, calls, who, service_id FROM near WHERE shared = 0) AS p
+            ON x.trace = p.trace AND if(x.shared = 1, x.id, x.parent) = p.id
     ),
-    edges AS (
+    requests AS (
         SELECT
-            reporter, ts, duration_us, http_status, grpc_status,
-            near_side AS source, (far.1, far.2, far.3, far.4, far.5) AS destination,
-            far.9 AS outside,
-            error = 1 OR far.6 = 1 AS failed,
-            if(far.7 != '', far.7, own_operation) AS operation,
-            if(far.8 != '', far.8, own_protocol) AS protocol
+            'source' AS reporter, ts, duration_us, http_status, grpc_status, grpc, source,
+            arrayFilter(k -> k.1 = far.1, found) AS there,
+            if(far.2 != 0, far.2, arrayMin(k -> k.2, there)) AS destination,
+            error = 1 OR (notEmpty(there) AND arrayAll(k -> k.3 = 1, there)) AS failed,
+            arrayMin(k -> k.6, there) AS their_op,
+            if(their_op != 0, their_op, own_op) AS op
         FROM sent
-        ARRAY JOIN far_sides AS far
+        ARRAY JOIN destinations AS far
+        WHERE source != 0
         UNION ALL
         SELECT
-            reporter, ts, duration_us, http_status, grpc_status,
-            far AS source, near_side AS destination,
-            0 AS outside,
-            error = 1 AS failed,
-            own_operation AS operation,
-            own_protocol AS protocol
+            'destination' AS reporter, ts, duration_us, http_status, grpc_status, grpc, source,
+            [] AS there, destination, error = 1 AS failed, 0 AS their_op, op
         FROM received
-        ARRAY JOIN far_sides AS far
+        WHERE source != 0 AND destination != 0
+    ),
+    summed AS (
+        SELECT
+            reporter, toStartOfMinute(ts) AS minute, source, destination, op,
+            count() AS requests, countIf(failed) AS errors,
+            sum(log(greatest(duration_us, 1)) AS log_us) AS log_us_sum, sum(log_us * log_us) AS log_us_sum2,
+            groupArrayIf(http_status, http_status != 0) AS all_statuses,
+            groupArrayIf(grpc_status, grpc) AS all_grpc,
+            groupArray(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16')) AS all_buckets,
+            min(ts) AS first_ts, max(ts) AS last_ts
+        FROM requests
+        GROUP BY reporter, minute, source, destination, op
+    ),
+    names AS (
+        SELECT who AS id, any((toString(cluster), toString(namespace), toString(workload), toString(service), toString(version), 0)) AS name
+        FROM (
+            SELECT cluster, namespace, workload, service, version, cityHash64(cluster, namespace, workload, service, version) AS who
+            FROM spans
+            WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
+                AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
+        )
+        GROUP BY who
+        UNION ALL
+        SELECT peer AS id, any(('', toString(peer_namespace), '', toString(if(peer_service = '', peer_host, peer_service)), '', peer_service = '')) AS name
+        FROM (
+            SELECT peer_namespace, peer_service, peer_host,
+                cityHash64('peer', peer_namespace, peer_service, if(peer_service = '', peer_host, '')) AS peer
+            FROM spans
+            WHERE ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
+                AND (peer_service != '' OR peer_host != '')
+        )
+        GROUP BY peer
+    ),
+    operations AS (
+        SELECT cityHash64(operation, protocol) AS id, any((toString(operation), toString(protocol))) AS name
+        FROM spans
+        WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
+            AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
+        GROUP BY id
     ),
     keyed AS (
         SELECT
-            'trace' AS evidence, reporter,
-            if(outside = 1, 'egress', 'east_west') AS direction,
-            protocol, 'unknown' AS tls,
-            source.1 AS source_cluster, source.2 AS source_namespace, source.3 AS source_workload,
-            source.4 AS source_service, source.5 AS source_version, '' AS source_principal,
-            destination.1 AS destination_cluster, destination.2 AS destination_namespace,
-            destination.3 AS destination_workload, destination.4 AS destination_service,
-            destination.5 AS destination_version, '' AS destination_principal,
-            operation,
-            toStartOfMinute(ts) AS minute, ts, duration_us, http_status, grpc_status, failed
-        FROM edges
-        WHERE source.4 != '' AND destination.4 != ''
+            'trace' AS evidence, s.reporter AS reporter,
+            if(d.name.6 = 1, 'egress', 'east_west') AS direction,
+            o.name.2 AS protocol, 'unknown' AS tls,
+            f.name.1 AS source_cluster, f.name.2 AS source_namespace, f.name.3 AS source_workload,
+            f.name.4 AS source_service, f.name.5 AS source_version, '' AS source_principal,
+            d.name.1 AS destination_cluster, if(d.name.6 = 1, '', d.name.2) AS destination_namespace,
+            d.name.3 AS destination_workload, d.name.4 AS destination_service, d.name.5 AS destination_version,
+            '' AS destination_principal, o.name.1 AS operation,
+            s.minute AS minute, s.requests AS requests, s.errors AS errors,
+            s.log_us_sum AS log_us_sum, s.log_us_sum2 AS log_us_sum2,
+            s.all_statuses AS all_statuses, s.all_grpc AS all_grpc, s.all_buckets AS all_buckets,
+            s.first_ts AS first_ts, s.last_ts AS last_ts
+        FROM summed AS s
+        INNER JOIN names AS f ON s.source = f.id
+        INNER JOIN names AS d ON s.destination = d.id
+        LEFT JOIN operations AS o ON s.op = o.id
     )
 SELECT
     'trace' AS kind,
@@ -152,39 +178,19 @@ SELECT
     destination_version,
     destination_principal,
     operation,
-    count() AS requests,
-    countIf(failed) AS errors,
+    requests,
+    errors,
     0 AS denied,
-    count() AS timed,
+    requests AS timed,
     0 AS sized,
     0 AS bytes_sent,
     0 AS bytes_received,
-    sum(log(greatest(duration_us, 1)) AS log_us) AS log_us_sum,
-    sum(log_us * log_us) AS log_us_sum2,
-    sumMapIf(map(http_status, toUInt64(1)), http_status != 0) AS statuses,
-    sumMapIf(map(grpc_status, toUInt64(1)), protocol = 'grpc') AS grpc_statuses,
+    log_us_sum,
+    log_us_sum2,
+    mapFromArrays(arrayDistinct(all_statuses), arrayMap(x -> countEqual(all_statuses, x), arrayDistinct(all_statuses))) AS statuses,
+    mapFromArrays(arrayDistinct(all_grpc), arrayMap(x -> countEqual(all_grpc, x), arrayDistinct(all_grpc))) AS grpc_statuses,
     CAST(map(), 'Map(String, UInt64)') AS faults,
-    sumMap(map(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16'), toUInt64(1))) AS histogram,
-    min(ts) AS first_ts,
-    max(ts) AS last_ts
+    mapFromArrays(arrayDistinct(all_buckets), arrayMap(x -> countEqual(all_buckets, x), arrayDistinct(all_buckets))) AS histogram,
+    first_ts,
+    last_ts
 FROM keyed
-GROUP BY
-    minute,
-    evidence,
-    reporter,
-    direction,
-    protocol,
-    tls,
-    source_cluster,
-    source_namespace,
-    source_workload,
-    source_service,
-    source_version,
-    source_principal,
-    destination_cluster,
-    destination_namespace,
-    destination_workload,
-    destination_service,
-    destination_version,
-    destination_principal,
-    operation
