@@ -50,7 +50,7 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             parents = [s["span_id"] for s in spans if s["trace_id"] == f"{trace + 1:032x}"]
             parent = draw(st.sampled_from(["", "dead", *parents])) if parents else draw(st.sampled_from(["", "dead"]))
             kind = draw(st.sampled_from(KINDS))
-            shared = int(kind == "server" and bool(parents) and draw(st.integers(0, 4)) == 0)
+            shared = int(kind == "server" and bool(parents) and draw(st.booleans()))
             span_id = draw(st.sampled_from(parents)) if shared else f"{trace}{number}"
             spans.append(
                 span(
