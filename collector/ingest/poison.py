@@ -1,6 +1,12 @@
-"""The poison rule: when nearly everything is undecodable the format is wrong, and draining the topic helps nobody."""
+"""The poison rule: when nearly everything is undecodable the format is wrong, and draining the topic helps nobody.
+
+It is for sources that eastwatch reads. A sender that pushes is told what was wrong with its records instead, and never
+ends the ingestion of the others.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from collector.contract import DeadLetter
 from collector.errors import Poisoned
@@ -14,30 +20,37 @@ class PoisonRule:
     Short inputs are never judged, so a handful of bad records in a small topic are dead letters and nothing else.
     """
 
-    def __init__(self, share: float, min_records: int) -> None:
+    def __init__(self, share: float, min_records: int, source: str) -> None:
         self.share = share
         self.min_records = min_records
+        self._source = source
         self._records = 0
         self._dead = 0
 
-    def judge(self, where: str, format: str, records: int, dead: int, sample: DeadLetter | None) -> None:
-        """Count one batch.
+    def judge(self, where: str, format: str, records: int, dead: Sequence[DeadLetter]) -> None:
+        """Count one batch: its records, and those among them that are dead.
 
         Raises:
             Poisoned: the stretch that ends with this batch is nearly all undecodable.
         """
         self._records += records
-        self._dead += dead
+        self._dead += len(dead)
         if self._records < self.min_records:
             return
         share = self._dead / self._records
         counted, lost = self._records, self._dead
         self._records = self._dead = 0
-        if share < self.share or sample is None:
+        if share < self.share or not dead:
             return
+        sample = dead[0]
         shown = sample.payload[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
         raise Poisoned(
             f"{where}: {lost} of the last {counted} records are not readable as format={format}; "
             f"nothing of this batch was committed. First: {sample.reason}; it begins {shown!r}. "
-            "Give the right ?format=, or raise ingest.poison_share to keep them as dead letters"
+            f"{self._hint(format)}, or raise ingest.poison_records to keep them as dead letters"
         )
+
+    def _hint(self, format: str) -> str:
+        if format == "auto":
+            return "No format that eastwatch knows fits them: mend what is written there"
+        return f"Name the right format, as in '{self._source}?format=auto'"

@@ -6,9 +6,10 @@ Cut ──► bounds ──► Decoder.decode ──► complete ──► edge_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 
 from collector.contract import MESSAGE, Batch, DeadLetter, Decoder
@@ -39,16 +40,15 @@ class Prepared:
     inserts: Sequence[Insert]
     rows: Mapping[str, int]
     """Rows per table, dead letters not among them."""
-    dead: int
-    sample: DeadLetter | None
-    """The first dead letter."""
+    dead: Sequence[DeadLetter]
+    """What could not be decoded; `message` counts in the cut's batch."""
     broken: int
     """Messages on which decoding itself broke; they are among the dead."""
 
     @property
     def records(self) -> int:
         """Rows and dead letters."""
-        return sum(self.rows.values()) + self.dead
+        return sum(self.rows.values()) + len(self.dead)
 
 
 def decoder_label(decoder: Decoder) -> str:
@@ -90,9 +90,9 @@ def prepare(
         letters.append(_dead_letters(batch, broken, bounds.received_at, dead_letter_bytes))
     if letters:
         inserts.append(Insert(DEAD_LETTERS.name, _joined(letters), f"{token}/{DEAD_LETTERS.name}"))
-    dead = [*found.dead, *broken]
+    dead = _renumbered(found.dead, broken, len(batch.values))
     rows = {name: table.num_rows for name, table in found.tables.items()}
-    return Prepared(cut, bounds, found.edge_keys, inserts, rows, len(dead), dead[0] if dead else None, len(broken))
+    return Prepared(cut, bounds, found.edge_keys, inserts, rows, dead, len(broken))
 
 
 def _content(batch: Batch, bounds: Bounds, decoder: Decoder, book: AddressBook, keep_bytes: int) -> _Content:
@@ -115,6 +115,14 @@ def _content(batch: Batch, bounds: Bounds, decoder: Decoder, book: AddressBook, 
         )
     letters = _dead_letters(batch, decoded.dead, bounds.received_at, keep_bytes) if decoded.dead else None
     return _Content(tables, edge_keys, decoded.dead, letters)
+
+
+def _renumbered(dead: Sequence[DeadLetter], broken: Sequence[DeadLetter], messages: int) -> Sequence[DeadLetter]:
+    """Dead letters of a batch from which `broken` were taken out, and these, with their numbers in the whole batch."""
+    if not broken:
+        return dead
+    kept = np.setdiff1d(np.arange(messages), [letter.message for letter in broken])
+    return [*(replace(letter, message=int(kept[letter.message])) for letter in dead), *broken]
 
 
 def _with_edges(calls: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:

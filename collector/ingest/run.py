@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collector.clock import Clock, SystemClock
+from collector.contract import DeadLetter
 from collector.errors import CollectorError
 from collector.ingest.addresses import AddressBooks
 from collector.ingest.bounds import BoundsBook
@@ -36,6 +37,7 @@ MEMORY_FACTOR = 6
 @dataclass(frozen=True, slots=True, eq=False)
 class _Outcome:
     cut: Cut
+    dead: Sequence[DeadLetter] = ()
     rewind: bool = False
 
 
@@ -100,7 +102,10 @@ class Ingest:
         self._books = AddressBooks(engine, self._clock, self._options.addresses_refresh_s)
         self._store = Store(engine, self._patience)
         self._notice = notice
-        self._poison = {id(source): self._poison_rule() for source in sources}
+        self._poison = {
+            id(source): PoisonRule(self._options.poison_share, self._options.poison_records, source.label)
+            for source in sources
+        }
         self._mailboxes = [_Mailbox(source) for source in sources]
         self._flight_lock = threading.Lock()
         self._flight_bytes = 0
@@ -225,7 +230,7 @@ class Ingest:
                 if outcome.rewind:
                     mailbox.source.rewind(outcome.cut)
                 elif not outcome.cut.lease.revoked:
-                    mailbox.source.stored(outcome.cut)
+                    mailbox.source.stored(outcome.cut, outcome.dead)
         except queue.Empty:
             return
 
@@ -247,7 +252,8 @@ class Ingest:
         self.counters.accepted(prepared.records)
         if prepared.broken:
             self._notice(f"{_where(cut)}: {prepared.broken} messages broke the decoder and are dead letters: a defect")
-        self._judge(item, prepared)
+        if not cut.answered:
+            self._judge(item, prepared)
         write.submit((item, prepared))
 
     def _claim(self, cut: Cut, label: str) -> Bounds:
@@ -259,7 +265,7 @@ class Ingest:
     def _judge(self, item: _Item, prepared: Prepared) -> None:
         rule = self._poison[id(item.mailbox.source)]
         try:
-            rule.judge(_where(item.cut), item.cut.format, prepared.records, prepared.dead, prepared.sample)
+            rule.judge(_where(item.cut), item.cut.format, prepared.records, prepared.dead)
         except CollectorError:
             self.counters.refused(prepared.records)
             raise
@@ -270,22 +276,21 @@ class Ingest:
             self._refuse(item, prepared.records)
             return
         self._store.write(prepared)
-        self.counters.stored(prepared.rows, prepared.dead)
-        self._finish(item)
+        self.counters.stored(prepared.rows, len(prepared.dead))
+        self._finish(item, dead=prepared.dead)
 
     def _refuse(self, item: _Item, records: int) -> None:
         self.counters.refused(records)
         self._finish(item, dropped=True)
 
-    def _finish(self, item: _Item, *, rewind: bool = False, dropped: bool = False) -> None:
+    def _finish(
+        self, item: _Item, *, dead: Sequence[DeadLetter] = (), rewind: bool = False, dropped: bool = False
+    ) -> None:
         with self._flight_lock:
             self._flight_bytes -= item.cut.size_bytes
         if dropped:
             item.cut.lease.revoke()
-        item.mailbox.outcomes.put(_Outcome(item.cut, rewind))
-
-    def _poison_rule(self) -> PoisonRule:
-        return PoisonRule(self._options.poison_share, self._options.poison_records)
+        item.mailbox.outcomes.put(_Outcome(item.cut, dead, rewind))
 
 
 def _where(cut: Cut) -> str:

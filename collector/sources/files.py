@@ -13,9 +13,11 @@ from __future__ import annotations
 import glob
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from collector.clock import Clock
+from collector.contract import DeadLetter
 from collector.errors import BadSource, CollectorError
 from collector.sources.source import Cut
 from collector.sources.tail import Positions, Tail, identify, open_reader
@@ -166,8 +168,9 @@ class FileSource:
     def _tail_of(self, cut: Cut) -> Tail | None:
         return next((tail for tail in self._tails.values() if tail.owns(cut)), None)
 
-    def stored(self, cut: Cut) -> None:
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
         """`cut` is in the store."""
+        del dead
         if tail := self._tail_of(cut):
             tail.outstanding -= 1
             tail.stored = max(tail.stored, cut.batch.last + 1)

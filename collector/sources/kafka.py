@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import TopicPartition
@@ -21,6 +21,7 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.structs import OffsetAndMetadata
 
 from collector.clock import Clock
+from collector.contract import DeadLetter
 from collector.errors import BadSource, SourceUnavailable
 from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
@@ -282,8 +283,9 @@ class KafkaSource:
             if partition in (self._consumer.assignment() or ()):
                 self._consumer.seek_to_beginning(partition)
 
-    def stored(self, cut: Cut) -> None:
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
         """`cut` is in the store: its offsets may be committed."""
+        del dead
         partition = TopicPartition(cut.batch.topic, cut.batch.partition)
         self._outstanding[partition] = self._outstanding.get(partition, 1) - 1
         self._stored[partition] = max(self._stored.get(partition, 0), cut.batch.last + 1)

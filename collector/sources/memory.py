@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from collector.contract import Batch
+from collector.contract import Batch, DeadLetter
 from collector.sources.source import Cut, Lease
 
 
@@ -38,8 +38,9 @@ class MemorySource:
             return []
         return [Cut(batch, self._format, self._lease, None, self._replayable)]
 
-    def stored(self, cut: Cut) -> None:
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
         """`cut` is in the store."""
+        del dead
         self.position = cut.batch.last
 
     def rewind(self, cut: Cut) -> None:

@@ -2,6 +2,8 @@
 
     request ──► body, inflated, both within limits ──► checked ──► submit(Batch, "otlp_proto") ──► 200 once it is stored
 
+Records that cannot be used are stored as dead letters, and the answer is a partial success that counts them.
+
 The standard library's threading server is enough and brings nothing to keep up to date: a sender keeps one connection
 open and sends batches, so there are few connections, and a thread that waits for the store is what back-pressure is.
 Everything is bounded: connections, requests at work, bytes before and after inflation, seconds.
@@ -19,7 +21,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -34,11 +36,25 @@ from collector.decode.otlp.json_form import NotOtlp, to_protobuf
 from collector.decode.otlp.schema import Signal, to_message
 from collector.decode.otlp.wire import NotProtobuf, signal_of
 
-Submit = Callable[[Batch, str], None]
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Records of a request that could not be used, and why the first could not."""
+
+    records: int
+    reason: str
+
+
+Submit = Callable[[Batch, str], Rejected | None]
 """Takes one request as a batch of one message, with its format; returns once it is stored, raises where it was not."""
 
 FORMAT = "otlp_proto"
 _SIGNAL_OF_PATH: dict[str, Signal] = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "logs"}
+_REJECTED: Mapping[Signal, str] = {
+    "traces": "rejectedSpans",
+    "metrics": "rejectedDataPoints",
+    "logs": "rejectedLogRecords",
+}
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 # google.rpc.Code
 _CODES = {400: 3, 404: 5, 405: 12, 408: 4, 411: 3, 413: 3, 415: 3, 429: 8, 431: 3, 501: 12, 503: 14}
@@ -169,13 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(503, "too many requests at once", retry_after_s=2, close=True)
             try:
                 protobuf = _checked(self._body(), encoding, signal)
-                self._store(protobuf, self.path)
+                rejected = self._store(protobuf, self.path)
             finally:
                 places.release()
         except Refused as refusal:
             self._refuse(refusal)
         else:
-            self._answer(200, b"{}" if encoding == _JSON else b"", encoding)
+            self._answer(200, _success(rejected, signal, encoding), encoding)
 
     def _method_not_allowed(self) -> None:
         self._refuse(Refused(405, f"{self.command} is not allowed, expected POST", close=True))
@@ -263,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _too_large(self) -> Refused:
         return Refused(413, f"the body is larger than {self.server.limits.body_bytes} bytes", close=True)
 
-    def _store(self, protobuf: bytes, path: str) -> None:
+    def _store(self, protobuf: bytes, path: str) -> Rejected | None:
         batch = Batch(
             cluster_id="otlp",
             topic=path,
@@ -273,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
             offsets=pa.array([0], pa.int64()),
         )
         try:
-            self.server.submit(batch, FORMAT)
+            return self.server.submit(batch, FORMAT)
         except Exception as error:
             raise Refused(503, f"not stored: {error}", retry_after_s=5) from error
 
@@ -309,10 +325,35 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _status(code: int, message: str) -> bytes:
     """google.rpc.Status {code = 1, message = 2} in protobuf."""
-    text = message.encode("utf-8", "replace")[:10_000]
-    size = len(text)
-    length = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
-    return bytes([0x08, code, 0x12]) + length + text
+    return _number_and_text(code, message)
+
+
+def _success(rejected: Rejected | None, signal: Signal, encoding: str) -> bytes:
+    """Export...ServiceResponse {partial_success = 1 {rejected_... = 1, error_message = 2}}; empty without `rejected`."""
+    if rejected is None:
+        return b"{}" if encoding == _JSON else b""
+    message = f"kept as dead letters, they cannot be used; the first: {rejected.reason}"[:500]
+    if encoding == _JSON:
+        # JSON of protobuf writes 64-bit numbers as text.
+        told = {_REJECTED[signal]: str(rejected.records), "errorMessage": message}
+        return json.dumps({"partialSuccess": told}).encode()
+    partial = _number_and_text(rejected.records, message)
+    return b"\x0a" + _varint(len(partial)) + partial
+
+
+def _number_and_text(number: int, text: str) -> bytes:
+    """A protobuf message with a number in field 1 and a text in field 2."""
+    content = text.encode("utf-8", "replace")[:10_000]
+    return b"\x08" + _varint(number) + b"\x12" + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 def _inflate(body: bytes, limit: int) -> bytes:

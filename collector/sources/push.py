@@ -2,7 +2,8 @@
 
     HTTP thread: submit(Batch, format) ──► waiting ──► poll: one Cut for many requests ──► stored ──► submit returns
 
-A sender whose request was not stored gets an error and sends it again; nothing is recorded about positions.
+A sender whose request was not stored gets an error and sends it again; nothing is recorded about positions. One whose
+records were stored as dead letters is told how many.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from collector.clock import Clock
-from collector.contract import Batch
+from collector.contract import Batch, DeadLetter
 from collector.errors import CollectorError, SourceUnavailable
 from collector.ingest.options import IngestOptions
-from collector.sources.otlp_http import RequestLimits, serve
+from collector.sources.otlp_http import Rejected, RequestLimits, serve
 from collector.sources.source import Cut, Lease
 from collector.sources.urls import OtlpUrl
 
@@ -30,13 +31,14 @@ IDLE_S = 2.0
 
 
 class _Request:
-    __slots__ = ("batch", "done", "error", "format")
+    __slots__ = ("batch", "done", "error", "format", "rejected")
 
     def __init__(self, batch: Batch, format: str) -> None:
         self.batch = batch
         self.format = format
         self.done = threading.Event()
         self.error: Exception | None = None
+        self.rejected: Rejected | None = None
 
 
 class PushSource:
@@ -68,8 +70,11 @@ class PushSource:
             raise SourceUnavailable(f"{url.label}: {why}, expected a free address of this machine") from None
         self.port: int = self._server.port
 
-    def submit(self, batch: Batch, format: str) -> None:
+    def submit(self, batch: Batch, format: str) -> Rejected | None:
         """Hand a request over and wait until it is stored. Called from the server's threads.
+
+        Returns:
+            What of it was stored as dead letters, None for nothing.
 
         Raises:
             Exception: why it was not stored.
@@ -83,6 +88,7 @@ class PushSource:
         request.done.wait()
         if request.error:
             raise request.error
+        return request.rejected
 
     def poll(self, timeout_s: float, *, room: bool) -> list[Cut]:
         """Wait up to `timeout_s` for requests; those of one format become one batch."""
@@ -98,7 +104,7 @@ class PushSource:
         first = self._position
         batch = self._join([request.batch for request in gathered])
         self._on_the_way[first] = gathered
-        return [Cut(batch, gathered[0].format, self._lease, None, replayable=False)]
+        return [Cut(batch, gathered[0].format, self._lease, None, replayable=False, answered=True)]
 
     def _size(self) -> int:
         return sum(request.batch.values.nbytes for request in self._waiting)
@@ -123,9 +129,12 @@ class PushSource:
         offsets = pa.array(np.arange(first, self._position))
         return Batch("otlp", self.label, self._run, 0, values, offsets)
 
-    def stored(self, cut: Cut) -> None:
-        """`cut` is in the store: its senders hear it."""
-        for request in self._on_the_way.pop(cut.batch.first, []):
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
+        """`cut` is in the store: its senders hear it, and how many of their records are dead letters."""
+        requests = self._on_the_way.pop(cut.batch.first, [])
+        if requests and dead:
+            _tell(requests, dead)
+        for request in requests:
             request.done.set()
 
     def rewind(self, cut: Cut) -> None:
@@ -157,3 +166,16 @@ class PushSource:
         """Stop listening; who still waits is told to send it again."""
         self.failed(CollectorError("shutting down"))
         self._server.close()
+
+
+def _tell(requests: Sequence[_Request], dead: Sequence[DeadLetter]) -> None:
+    """Note in each request what of it is among `dead`, whose message numbers count through all of them."""
+    ends = np.cumsum([len(request.batch.values) for request in requests])
+    owners = np.searchsorted(ends, [letter.message for letter in dead], side="right").tolist()
+    letters: dict[int, list[DeadLetter]] = {}
+    for owner, letter in zip(owners, dead, strict=True):
+        letters.setdefault(owner, []).append(letter)
+    for owner, own in letters.items():
+        # A record of several lines can be several dead letters.
+        records = len({(letter.message, letter.record) for letter in own})
+        requests[owner].rejected = Rejected(records, own[0].reason)

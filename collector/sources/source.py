@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from collector.contract import Batch
+from collector.contract import Batch, DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class Cut:
     """A batch on its way. `bounds` are those recorded by an earlier run, None for a batch that is new.
 
     `replayable` is False where the sender cannot repeat itself (standard input, a push): no bounds are recorded then.
+    `answered` is True where the sender waits and is told which of its records were undecodable (a push): however many
+    they are, they are its own affair and no reason to stop.
     """
 
     batch: Batch
@@ -61,6 +63,7 @@ class Cut:
     lease: Lease
     bounds: Bounds | None = None
     replayable: bool = True
+    answered: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -80,8 +83,8 @@ class Source(Protocol):
         """Wait up to `timeout_s` for input and hand out what is ready; nothing without `room` downstream."""
         ...
 
-    def stored(self, cut: Cut) -> None:
-        """`cut` is in the store. Cuts of one partition are reported in order."""
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
+        """`cut` is in the store, `dead` of its records as dead letters. Cuts of one partition are reported in order."""
         ...
 
     def rewind(self, cut: Cut) -> None:

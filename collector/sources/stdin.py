@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import select
 import uuid
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from collector.clock import Clock
-from collector.contract import Batch
+from collector.contract import Batch, DeadLetter
 from collector.errors import SourceBroken
 from collector.sources.documents import DOCUMENT_BYTES, is_document, split_document
 from collector.sources.lines import split_lines
@@ -86,7 +87,7 @@ class StdinSource:
         batch = Batch("stdin", self.label, self._run, 0, values, offsets, (first, self._position - 1))
         return [Cut(batch, self._format, self._lease, None, replayable=False)]
 
-    def stored(self, cut: Cut) -> None:
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
         """`cut` is in the store."""
 
     def rewind(self, cut: Cut) -> None:

@@ -11,15 +11,19 @@ from collector.ingest.poison import PoisonRule
 SAMPLE = DeadLetter(0, 0, b'{"a": 1}\xff', "looks like calls_json", "istio_text")
 
 
+def rule() -> PoisonRule:
+    return PoisonRule(0.9, 100, "file:a.log")
+
+
 def test_a_small_input_is_never_poison() -> None:
-    PoisonRule(0.9, 100).judge("t", "f", 99, 99, SAMPLE)
+    rule().judge("t", "f", 99, [SAMPLE] * 99)
 
 
 def test_a_stretch_over_several_batches_is_judged_together() -> None:
-    rule = PoisonRule(0.9, 100)
-    rule.judge("t", "f", 60, 60, SAMPLE)
+    judge = rule().judge
+    judge("t", "f", 60, [SAMPLE] * 60)
     with pytest.raises(Poisoned) as caught:
-        rule.judge("t[0] at 60", "istio_text", 60, 50, SAMPLE)
+        judge("t[0] at 60", "istio_text", 60, [SAMPLE] * 50)
     text = str(caught.value)
     assert text.startswith("t[0] at 60: 110 of the last 120 records are not readable as format=istio_text")
     assert "looks like calls_json" in text
@@ -27,9 +31,16 @@ def test_a_stretch_over_several_batches_is_judged_together() -> None:
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(("format", "says"), [("istio_text", "'file:a.log?format=auto'"), ("auto", "No format")])
+def test_the_hint_fits_the_source(format: str, says: str) -> None:
+    with pytest.raises(Poisoned, match="poison_records") as caught:
+        rule().judge("a.log[0] at 0", format, 100, [SAMPLE] * 100)
+    assert says in str(caught.value)
+
+
 def test_good_records_save_a_stretch_and_the_next_one_starts_afresh() -> None:
-    rule = PoisonRule(0.9, 100)
-    rule.judge("t", "f", 100, 89, SAMPLE)
-    rule.judge("t", "f", 99, 99, SAMPLE)
+    judge = rule().judge
+    judge("t", "f", 100, [SAMPLE] * 89)
+    judge("t", "f", 99, [SAMPLE] * 99)
     with pytest.raises(Poisoned):
-        rule.judge("t", "f", 1, 1, SAMPLE)
+        judge("t", "f", 1, [SAMPLE])
