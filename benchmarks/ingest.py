@@ -223,9 +223,7 @@ def _print(rows: Sequence[Row], arguments: argparse.Namespace) -> None:
         f"{name} {version(name)}" for name in ("chdb", "chdb-core", "pyarrow", "kafka-python", "ptars")
     )
     print(f"Machine: {cpus} cores ({platform.machine()}), Python {platform.python_version()}, {packages}.")
-    print(
-        f"Medians of {arguments.runs}; {arguments.events:,} records end to end, 2 000 edges × 5 operations.\n"
-    )
+    print(f"Medians of {arguments.runs}; {arguments.events:,} records end to end, 2 000 edges × 5 operations.\n")
     print("| what | events/s | CPU s per million | broker's CPU s per million |\n|---|---:|---:|---:|")
     for row in rows:
         print(row.text())
