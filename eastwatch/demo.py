@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -20,7 +20,7 @@ from analyzers.dependencies.derive import derive
 from analyzers.dependencies.model import ServiceMap
 from analyzers.dependencies.service_map import service_map
 from collector.clock import Clock
-from collector.contract import Batch
+from collector.contract import Batch, DeadLetter
 from collector.ingest.counters import Counts
 from collector.ingest.decoders import DecoderCache
 from collector.ingest.run import Ingest
@@ -150,7 +150,7 @@ class LiveSource:
             message, self._next = self._next, next(self._messages, None)
             yield message
 
-    def stored(self, cut: Cut) -> None:
+    def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
         """Nothing is remembered."""
 
     def rewind(self, cut: Cut) -> None:

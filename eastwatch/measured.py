@@ -1,4 +1,4 @@
-"""What an ingestion does, told to telemetry: an engine whose inserts are timed, and the loop's counters.
+"""What an ingestion does, told to telemetry: an engine whose inserts are timed, the loop's measures and its counters.
 
 The rooms below know nothing of telemetry; it is put around them here.
 """
@@ -60,6 +60,22 @@ class MeasuredEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._engine.close()
+
+
+class TelemetryMeasures:
+    """`collector.ingest.measures.Measures`, sent on."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    def decoded(self, format: str, seconds: float, size_bytes: int) -> None:
+        """See `Measures.decoded`."""
+        self._telemetry.record("eastwatch.decode.duration", seconds, format=format)
+        self._telemetry.record("eastwatch.batch.bytes", size_bytes, format=format)
+
+    def lag(self, topic: str, partition: int, messages: int) -> None:
+        """See `Measures.lag`."""
+        self._telemetry.record("eastwatch.source.lag", messages, topic=topic, partition=partition)
 
 
 def measured(engine: Engine, telemetry: Telemetry) -> Engine:

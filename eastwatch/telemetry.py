@@ -39,7 +39,7 @@ MeasureName = Literal[
     "eastwatch.source.lag",
     "eastwatch.analysis.duration",
 ]
-SpanName = Literal["ingest batch", "decode", "insert", "derive", "analyze"]
+SpanName = Literal["insert", "derive", "analyze"]
 
 
 @dataclass(frozen=True, slots=True)

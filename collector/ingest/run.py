@@ -19,6 +19,7 @@ from collector.errors import CollectorError
 from collector.ingest.addresses import AddressBooks
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.counters import Counters
+from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.ingest.poison import PoisonRule
 from collector.ingest.prepare import Decoders, Prepared, decoder_label, prepare
@@ -26,6 +27,7 @@ from collector.ingest.stage import Stage
 from collector.ingest.store import Notice, Patience, Store
 from collector.sources.source import Bounds, Cut, Source
 from storage.engine import Engine
+from storage.errors import StorageError
 
 POLL_S = 0.2
 PREPARED_AHEAD = 2
@@ -71,7 +73,10 @@ class Ingest:
         bounds: the table of batch bounds; sources that replay were given `bounds.recorded`.
         clock: gives `received_at`.
         patient: wait for an engine that went away without an end.
-        after: called about every `derive_interval_s` when something was stored, and at the end.
+        after: called at the end, and where ingestion goes on until it is stopped (`patient`) also at the start and
+            about every `derive_interval_s` when something was stored. What a run before this one stored counts too: it
+            may have been killed before its end.
+        measures: hears of durations and sizes.
         notice: tells people what they should know, one line.
     """
 
@@ -86,6 +91,7 @@ class Ingest:
         clock: Clock | None = None,
         patient: bool = True,
         after: After | None = None,
+        measures: Measures | None = None,
         notice: Notice = lambda _message: None,
     ) -> None:
         self.counters = Counters()
@@ -94,6 +100,8 @@ class Ingest:
         self._options = options or IngestOptions()
         self._clock = clock or SystemClock()
         self._after = after or (lambda _engine, _final: None)
+        self._measures = measures or Unmeasured()
+        self._patient = patient
         self._stop = threading.Event()
         self._abandon = threading.Event()
         self._bounds = bounds or BoundsBook(engine)
@@ -150,10 +158,11 @@ class Ingest:
             write.join(self._options.drain_s)
         if not self._errors.empty():
             raise self._errors.get()
-        if self.counters.snapshot().batches:
-            self._after(self._engine, True)
+        self._follow_up(final=True)
 
     def _watch(self, readers: Sequence[threading.Thread]) -> None:
+        if self._patient:
+            self._follow_up(final=False)
         due = self._clock.monotonic() + self._options.derive_interval_s
         for reader in readers:
             while reader.is_alive():
@@ -161,8 +170,17 @@ class Ingest:
                 if self._clock.monotonic() < due or self._stop.is_set():
                     continue
                 if self._counts_new():
-                    self._after(self._engine, False)
+                    self._follow_up(final=False)
                 due = self._clock.monotonic() + self._options.derive_interval_s
+
+    def _follow_up(self, *, final: bool) -> None:
+        try:
+            self._after(self._engine, final)
+        except StorageError as error:
+            # A run that goes on, or one that follows, makes up for it.
+            if not (self._patient and error.retryable):
+                raise
+            self._notice(f"{error}; what follows from the stored records comes later")
 
     _derived_batches = 0
 
@@ -248,7 +266,9 @@ class Ingest:
             self._finish(item, rewind=True)
             return
         book = self._patience(self._books.current)
+        began = self._clock.monotonic()
         prepared = prepare(cut, bounds, decoder, book, dead_letter_bytes=self._options.dead_letter_bytes)
+        self._measures.decoded(cut.format, self._clock.monotonic() - began, cut.size_bytes)
         self.counters.accepted(prepared.records)
         if prepared.broken:
             self._notice(f"{_where(cut)}: {prepared.broken} messages broke the decoder and are dead letters: a defect")

@@ -23,6 +23,7 @@ from kafka.structs import OffsetAndMetadata
 from collector.clock import Clock
 from collector.contract import DeadLetter
 from collector.errors import BadSource, SourceUnavailable
+from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
 from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, translated
@@ -34,6 +35,8 @@ from collector.sources.urls import KafkaUrl
 COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
+LAG_S = 5.0
+"""Seconds between two looks at the lag."""
 FIRST_WITH_TOPIC_IDS = (2, 8)
 """Older brokers cannot tell a recreated topic from the one before it."""
 METADATA_LIMIT_S = 5.0
@@ -76,6 +79,7 @@ class KafkaSource:
         kafka: how topics are read.
         until_idle: finish when everything up to the end offsets of now is stored, by this member or by another.
         notice: tells people what they should know.
+        measures: hears of each partition's lag.
 
     Raises:
         SourceUnavailable: no broker answers.
@@ -93,6 +97,7 @@ class KafkaSource:
         *,
         until_idle: bool = False,
         notice: Callable[[str], None] = lambda _message: None,
+        measures: Measures | None = None,
     ) -> None:
         self.label = url.label
         self._url = url
@@ -100,11 +105,14 @@ class KafkaSource:
         self._clock = clock
         self._options = options
         self._notice = notice
+        self._measures = measures or Unmeasured()
         self._leases = _Leases()
         self._stored: dict[TopicPartition, int] = {}
+        self._begun: dict[TopicPartition, int] = {}
+        """Where this run began to read."""
         self._committed: dict[TopicPartition, int] = {}
         self._outstanding: dict[TopicPartition, int] = {}
-        self._committed_at = self._others_at = clock.monotonic()
+        self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
         self._topic_ids: dict[str, str] = {}
         self._paused = False
         self._closed = False
@@ -190,6 +198,7 @@ class KafkaSource:
             # The position went back (a log that was truncated): one batch never holds both sides of it.
             self._forget(partition)
             pending = self._pending(partition)
+        self._begun.setdefault(partition, int(chunk.offsets[0]))
         pending.add(chunk, now)
 
     def _pending(self, partition: TopicPartition) -> Pending:
@@ -271,6 +280,7 @@ class KafkaSource:
         if pending := self._leases.held.pop(partition, None):
             pending.lease.revoke()
         self._stored.pop(partition, None)
+        self._begun.pop(partition, None)
         self._committed.pop(partition, None)
         self._outstanding.pop(partition, None)
 
@@ -342,6 +352,9 @@ class KafkaSource:
     def commit(self, *, final: bool = False) -> None:
         """Commit the offsets of what is stored."""
         now = self._clock.monotonic()
+        if final or now - self._lag_told_at >= LAG_S:
+            self._lag_told_at = now
+            self._tell_lag()
         if not final and now - self._committed_at < self._options.commit_interval_s:
             return
         self._committed_at = now
@@ -363,6 +376,13 @@ class KafkaSource:
             _log.info("offsets not committed: %s", error)
             return
         self._committed.update(ahead)
+
+    def _tell_lag(self) -> None:
+        for partition in (self._consumer.assignment() or set()) & self._begun.keys():
+            end = self._consumer.highwater(partition)
+            if end is not None:
+                position = self._stored.get(partition, self._begun[partition])
+                self._measures.lag(partition.topic, partition.partition, max(0, end - position))
 
     def close(self) -> None:
         """Leave the group."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from collector.clock import Clock
 from collector.ingest.bounds import BoundsBook
+from collector.ingest.measures import Measures
 from collector.ingest.options import IngestOptions
 from collector.sources.files import FileSource
 from collector.sources.options import KafkaOptions
@@ -26,6 +27,7 @@ def open_source(
     otlp: RequestLimits,
     until_idle: bool,
     notice: Callable[[str], None],
+    measures: Measures,
 ) -> Source:
     """Open what `url` names.
 
@@ -36,7 +38,16 @@ def open_source(
         case KafkaUrl():
             from collector.sources.kafka import KafkaSource
 
-            return KafkaSource(url, bounds.recorded, clock, options, kafka, until_idle=until_idle, notice=notice)
+            return KafkaSource(
+                url,
+                bounds.recorded,
+                clock,
+                options,
+                kafka,
+                until_idle=until_idle,
+                notice=notice,
+                measures=measures,
+            )
         case FileUrl():
             return FileSource(
                 url,

@@ -329,7 +329,7 @@ def _status(code: int, message: str) -> bytes:
 
 
 def _success(rejected: Rejected | None, signal: Signal, encoding: str) -> bytes:
-    """Export...ServiceResponse {partial_success = 1 {rejected_... = 1, error_message = 2}}; empty without `rejected`."""
+    """Export…ServiceResponse {partial_success = 1 {rejected_... = 1, error_message = 2}}; empty without `rejected`."""
     if rejected is None:
         return b"{}" if encoding == _JSON else b""
     message = f"kept as dead letters, they cannot be used; the first: {rejected.reason}"[:500]

@@ -26,7 +26,7 @@ from collector.sources.urls import KafkaUrl, OtlpUrl, SourceUrl, parse_source
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
 from eastwatch.cli.errors import tell
 from eastwatch.cli.progress import shown
-from eastwatch.measured import measured, reported
+from eastwatch.measured import TelemetryMeasures, measured, reported
 from eastwatch.settings import Settings
 from eastwatch.telemetry import Telemetry
 from storage.engine import Engine
@@ -74,6 +74,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
     with ExitStack() as stack:
         telemetry = stack.enter_context(Telemetry(settings.otlp_endpoint))
         engine = measured(engine, telemetry)
+        measures = TelemetryMeasures(telemetry)
         bounds = BoundsBook(engine, group=group)
         opened: list[Source] = []
         for url in urls:
@@ -86,6 +87,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
                 otlp=settings.otlp,
                 until_idle=until_idle,
                 notice=tell,
+                measures=measures,
             )
             stack.callback(source.close)
             opened.append(source)
@@ -97,7 +99,8 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
             bounds=bounds,
             clock=clock,
             patient=not until_idle,
-            after=lambda store, final: _derive(store, clock, final),
+            after=lambda store, final: _derive(store, clock, final, telemetry),
+            measures=measures,
             notice=tell,
         )
         with signals(loop.stop), shown(loop.counters), reported(loop.counters, telemetry):
@@ -114,9 +117,10 @@ def _check_format(url: SourceUrl, decoders: DecoderCache) -> None:
         raise BadSource(f"source {url.label!r}: {error}") from None
 
 
-def _derive(engine: Engine, clock: Clock, final: bool) -> None:
+def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry) -> None:
     now = clock.now()
-    derive(engine, now=now, until=None if final else now.replace(second=0, microsecond=0))
+    with telemetry.span("derive"):
+        derive(engine, now=now, until=None if final else now.replace(second=0, microsecond=0))
 
 
 @contextmanager

@@ -102,7 +102,11 @@ def test_an_ingestion_tells_what_it_does(tmp_path: Path) -> None:
     finally:
         receiver.close()
     tables = OtlpProto().decode(pa.array(bodies, pa.large_binary())).tables
-    points = {row["name"]: row for row in tables["metric_points"].to_pylist() if row["type"] == "sum"}
+    measured = {row["name"]: row for row in tables["metric_points"].to_pylist()}
+    points = {name: row for name, row in measured.items() if row["type"] == "sum"}
     values = {name.removeprefix("eastwatch.records."): row["value"] for name, row in points.items()}
     assert (values["accepted"], values["stored"], values["dead_lettered"], values["refused"]) == (6, 5, 1, 0)
     assert ("table", "calls") in {label for span in tables["spans"].to_pylist() for label in span["attributes"]}
+    assert {span["name"] for span in tables["spans"].to_pylist()} == {"insert", "derive"}
+    for name in ("eastwatch.decode.duration", "eastwatch.batch.bytes"):
+        assert (measured[name]["count"], measured[name]["attributes"]) == (1, [("format", "calls_json")])

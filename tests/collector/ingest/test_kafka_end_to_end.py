@@ -16,6 +16,7 @@ from collector.errors import BadSource, Poisoned, SourceRefused, SourceUnavailab
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.counters import Counts
 from collector.ingest.decoders import DecoderCache
+from collector.ingest.measures import Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.ingest.run import Ingest
 from collector.sources.kafka import KafkaSource
@@ -251,3 +252,29 @@ def test_a_topic_that_comes_later(kafka: KafkaBroker, engine: Engine) -> None:
         kafka.topic(name="later-than-its-reader")
         produce(kafka.bootstrap, "later-than-its-reader", [line(1)])
         poll(lambda: running.counters.snapshot().stored == 1, "the first message", 60)
+
+
+def test_the_lag_of_a_partition(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(30)])
+    told: list[tuple[str, int, int]] = []
+
+    class Told(Unmeasured):
+        def lag(self, topic: str, partition: int, messages: int) -> None:
+            told.append((topic, partition, messages))
+
+    parsed = parse_source(source(kafka, topic, group="lag"))
+    assert isinstance(parsed, KafkaUrl)
+    options = IngestOptions(batch_messages=20, batch_age_s=0)
+    reader = KafkaSource(parsed, lambda *_: [], SystemClock(), options, KafkaOptions(), measures=Told())
+    try:
+        cuts = [*poll(lambda: reader.poll(0.2, room=True), "the first batch", 30)]
+        while sum(len(cut.batch.values) for cut in cuts) < 30:
+            cuts += reader.poll(0.2, room=True)
+        for cut in cuts:
+            reader.commit(final=True)
+            reader.stored(cut)
+        reader.commit(final=True)
+    finally:
+        reader.close()
+    assert told == [(topic, 0, 30), (topic, 0, 10), (topic, 0, 0)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -257,16 +258,54 @@ def test_what_no_retry_mends_stops_at_once(engine: Engine) -> None:
         ingest(flaky, batch([call(0)]))
 
 
-def test_after_is_called_at_the_end_of_the_input_only_when_something_was_stored(engine: Engine) -> None:
+@pytest.mark.parametrize(("patient", "expected"), [(False, [True]), (True, [False, True])])
+def test_what_an_earlier_run_stored_is_followed_up(engine: Engine, patient: bool, expected: list[bool]) -> None:
+    # Nothing comes in this run: the one before may have been killed between its last insert and its derivation.
     calls: list[bool] = []
-    for batches in ([batch([call(0)])], []):
-        Ingest(
-            engine,
-            [MemorySource("memory", batches, "calls_json")],
-            DecoderCache(Limits()),
-            after=lambda _engine, final: calls.append(final),
-        ).run()
-    assert calls == [True]
+    Ingest(
+        engine,
+        [MemorySource("memory", [], "calls_json")],
+        DecoderCache(Limits()),
+        patient=patient,
+        after=lambda _engine, final: calls.append(final),
+    ).run()
+    assert calls == expected
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_an_engine_that_is_away_when_edges_are_derived_ends_no_live_ingester(engine: Engine, patient: bool) -> None:
+    def after(_engine: Engine, _final: bool) -> None:
+        raise EngineUnavailable("store: away")
+
+    said: list[str] = []
+    source = MemorySource("memory", [batch([call(0)])], "calls_json")
+    loop = Ingest(engine, [source], DecoderCache(Limits()), patient=patient, after=after, notice=said.append)
+    with nullcontext() if patient else pytest.raises(EngineUnavailable):
+        loop.run()
+    assert count(engine, "calls") == 1
+    assert said == (["store: away; what follows from the stored records comes later"] * 2 if patient else [])
+
+
+class Heard:
+    """Measures, kept."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, float, int]] = []
+
+    def decoded(self, format: str, seconds: float, size_bytes: int) -> None:
+        self.batches.append((format, seconds, size_bytes))
+
+    def lag(self, topic: str, partition: int, messages: int) -> None:
+        raise AssertionError("not from memory")
+
+
+def test_decoding_is_measured(engine: Engine) -> None:
+    heard, values = Heard(), [call(0), call(1)]
+    source = MemorySource("memory", [batch(values)], "calls_json")
+    Ingest(engine, [source], DecoderCache(Limits()), measures=heard).run()
+    ((format, seconds, size_bytes),) = heard.batches
+    assert (format, seconds > 0) == ("calls_json", True)
+    assert size_bytes >= sum(map(len, values))
 
 
 def test_no_thread_stays_behind(engine: Engine) -> None:
