@@ -36,12 +36,13 @@ lint: setup-dev ## ruff, import rules, pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --level error
 
 bench: setup-dev ## every benchmark, tables on stdout
 	$(BIN)/python -m benchmarks.ingest
 
-docs: setup-dev ## check that the documentation matches the code
+docs: setup-dev ## write the generated parts of the documentation, and check all of it
+	$(BIN)/python -m eastwatch.pages
 	$(BIN)/python -m pytest tests/test_docs.py
 
 LOCK := uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
