@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from collector.decode.spans import Bytes, Mask, Positions, as_text, bounds, gather
+
 ID = "{id}"
 MAX_SEGMENTS = 12
 """Further segments become one `**`."""
@@ -34,7 +36,10 @@ _TOKEN = r"^[^-_.]*[0-9][^-_.]*[0-9][^-_.]*$"  # of mixed case: dQw4w9WgXcQ, but
 
 _digit, _lower, _upper = re.compile("[0-9]"), re.compile("[a-z]"), re.compile("[A-Z]")
 _with_digit, _always, _version, _token = (re.compile(p) for p in (_WITH_DIGIT, _ALWAYS, _VERSION, _TOKEN))
-_ODD = r"^[^/]|[#;\n]|//|./$"
+_SLASH, _QUESTION = ord("/"), ord("?")
+_ODD = b"#;\n"
+_SAMPLE = 1024
+"""Rows that tell whether paths repeat themselves or not (an id in every one)."""
 
 
 def is_generated(segment: str) -> bool:
@@ -89,24 +94,61 @@ def _generated(segments: pa.StringArray) -> np.ndarray:
 
 def template_paths(paths: pa.StringArray) -> pa.StringArray:
     """`template_path` of every path; no nulls. Paths of unusual form take the slow way, one by one."""
-    if len(paths) == 0:
+    content, starts, ends = bounds(paths)
+    if not len(starts) or starts[0] == ends[-1]:
         return paths
-    with_query = pc.match_substring(paths, "?")
-    if pc.any(with_query).as_py():
-        paths = pc.list_element(pc.split_pattern(paths, "?", max_splits=1), 0)
-    lists = pc.split_pattern(paths, "/")
-    segments = lists.flatten().dictionary_encode()
-    words = segments.dictionary
-    templates = pc.if_else(pa.array(_generated(words)), ID, words).take(segments.indices)
-    joined = pc.binary_join(pa.ListArray.from_arrays(lists.offsets, templates), "/")
-    odd = pc.match_substring_regex(paths, _ODD).to_numpy(zero_copy_only=False)
-    odd = np.flatnonzero(odd | (pc.list_value_length(lists).to_numpy() > MAX_SEGMENTS + 1))
-    if len(odd):
-        slow = pa.array([template_path(path) for path in paths.take(pa.array(odd)).to_pylist()], pa.string())
-        mask = np.zeros(len(paths), np.bool_)
-        mask[odd] = True
-        joined = pc.replace_with_mask(joined, pa.array(mask), slow)
+    content, starts, ends = content[int(starts[0]) : int(ends[-1])], starts - starts[0], ends - starts[0]
+    ends = _before_query(content, starts, ends)
+    odd = _unusual(content, starts, ends)
+    # What is left is `/a/b/c`, end to end: every slash begins a segment, whose text holds it.
+    kept = gather(content, starts, np.where(odd, starts, ends))
+    content, starts, ends = bounds(kept)
+    slashes = np.flatnonzero(content == _SLASH)
+    first = np.searchsorted(slashes, np.append(starts, ends[-1:]))
+    odd |= np.diff(first) > MAX_SEGMENTS
+    offsets = np.append(slashes, len(content)).astype(np.int32)
+    segments = pa.StringArray.from_buffers(len(slashes), pa.py_buffer(offsets), kept.buffers()[2]).dictionary_encode()
+    places, begins, stops = bounds(segments.dictionary)
+    words = as_text(gather(places, begins + 1, stops))
+    templates = pc.if_else(pa.array(_generated(words)), f"/{ID}", segments.dictionary).take(segments.indices)
+    joined = _regrouped(templates, first)
+    if odd.any():
+        slow = [template_path(path) for path in paths.filter(pa.array(odd)).to_pylist()]
+        joined = pc.replace_with_mask(joined, pa.array(odd), pa.array(slow, pa.string()))
     return joined
+
+
+def _before_query(content: Bytes, starts: Positions, ends: Positions) -> Positions:
+    """Where each path ends: at its first question mark, or at its end."""
+    marks = np.flatnonzero(content == _QUESTION)
+    if not len(marks):
+        return ends
+    # A path without a mark gets that of a later one, or the end of all.
+    mark = np.append(marks, len(content))[np.searchsorted(marks, starts)]
+    return np.minimum(mark, ends)
+
+
+def _unusual(content: Bytes, starts: Positions, ends: Positions) -> Mask:
+    """Which paths are not just words between single slashes."""
+    filled = ends > starts
+    last = len(content) - 1
+    odd = filled & (content[np.minimum(starts, last)] != _SLASH)
+    odd |= (ends > starts + 1) & (content[np.maximum(ends - 1, 0)] == _SLASH)
+    slash = content == _SLASH
+    marks = [np.flatnonzero(content == byte) for byte in _ODD]
+    marks.append(np.flatnonzero(slash[1:] & slash[:-1]) + 1)
+    for places in marks:
+        if len(places):
+            row = np.searchsorted(starts, places, side="right") - 1
+            inside = (places < ends[row]) & ((places > starts[row]) | (content[places] != _SLASH))
+            odd[row[inside]] = True
+    return odd
+
+
+def _regrouped(pieces: pa.StringArray, first: Positions) -> pa.StringArray:
+    """Row i is the text of the pieces `first[i]`..`first[i + 1]`, end to end; zero-copy."""
+    offsets = np.frombuffer(pieces.buffers()[1], np.int32)[first] if len(pieces) else first.astype(np.int32)
+    return pa.StringArray.from_buffers(len(first) - 1, pa.py_buffer(offsets), pieces.buffers()[2])
 
 
 def operations(methods: pa.Array, paths: pa.Array) -> pa.DictionaryArray:
@@ -115,15 +157,25 @@ def operations(methods: pa.Array, paths: pa.Array) -> pa.DictionaryArray:
     A method that is no upper-case word of at most 20 letters is `_OTHER`: it is hostile text like all the rest.
     """
     method = _dictionary(methods)
-    path = _dictionary(paths)
     verbs = [verb if not verb or _METHOD.fullmatch(verb) else "_OTHER" for verb in method.dictionary.to_pylist()]
-    templates = template_paths(path.dictionary).dictionary_encode()
-    codes = templates.indices.to_numpy()[path.indices.to_numpy()].astype(np.int64)
+    templates = _templates(paths)
+    codes = templates.indices.to_numpy().astype(np.int64)
     pair = pa.array(method.indices.to_numpy().astype(np.int64) * len(templates.dictionary) + codes).dictionary_encode()
     texts = templates.dictionary.to_pylist()
     names = [f"{verbs[key // len(texts)]} {texts[key % len(texts)]}".strip(" ") for key in pair.dictionary.to_pylist()]
     distinct = pa.array(names, pa.string()).dictionary_encode()
     return pa.DictionaryArray.from_arrays(distinct.indices.take(pair.indices), distinct.dictionary)
+
+
+def _templates(paths: pa.Array) -> pa.DictionaryArray:
+    if pa.types.is_dictionary(paths.type):
+        paths = paths.cast(pa.string())
+    paths = paths.fill_null("") if paths.null_count else paths
+    if len(paths.slice(0, _SAMPLE).unique()) > min(_SAMPLE, len(paths)) // 2:
+        return template_paths(paths).dictionary_encode()
+    path = paths.dictionary_encode()
+    templates = template_paths(path.dictionary).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(templates.indices.take(path.indices), templates.dictionary)
 
 
 def _dictionary(column: pa.Array) -> pa.DictionaryArray:

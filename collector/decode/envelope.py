@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from collector.decode.json_shapes import Shape
 from collector.decode.operators import METADATA
-from collector.decode.spans import Positions, bounds, gather
+from collector.decode.spans import Bytes, Positions, Spans, bounds, positions
 from collector.decode.values import present
 
 _BLANKS = b" \t\r\n\x0b\x0c\x00"
@@ -30,25 +30,30 @@ _BLANKS = b" \t\r\n\x0b\x0c\x00"
 class Lines:
     """Lines of a batch of messages.
 
-    `text` is `pa.binary()` without blanks at either end, `message` and `record` (int32) say where each came from.
+    `spans` are the lines without blanks at either end, `message` and `record` (int32) say where each came from.
     `metadata` holds any of the columns of `operators.METADATA`; what is missing is unknown.
     """
 
-    text: pa.BinaryArray
+    spans: Spans
     message: pa.Int32Array
     record: pa.Int32Array
     metadata: Mapping[str, pa.Array] = field(default_factory=dict[str, pa.Array])
 
     def __len__(self) -> int:
-        return len(self.text)
+        return len(self.spans)
+
+    @property
+    def text(self) -> pa.BinaryArray:
+        """The lines as `pa.binary()`."""
+        return self.spans.array()
 
     def take(self, rows: Positions) -> Lines:
         """These rows, in this order; the same object when they are all and in order."""
-        if len(rows) == len(self.text) and bool((rows[1:] > rows[:-1]).all()):
+        if len(rows) == len(self) and bool((rows[1:] > rows[:-1]).all()):
             return self
         chosen = pa.array(rows)
         return Lines(
-            self.text.take(chosen),
+            self.spans.take(rows),
             self.message.take(chosen),
             self.record.take(chosen),
             {name: column.take(chosen) for name, column in self.metadata.items()},
@@ -58,8 +63,10 @@ class Lines:
 def split_lines(values: pa.LargeBinaryArray) -> Lines:
     """The lines in message bodies (together below 2 GiB), separated by LF or CRLF. Blank lines and bodies give none."""
     content, starts, ends = bounds(values)
-    first, last = (int(starts[0]), int(ends[-1])) if len(starts) else (0, 0)
-    breaks = np.flatnonzero(content[first:last] == 10) + first
+    if len(starts):
+        first = int(starts[0])
+        content, starts, ends = content[first : int(ends[-1])], starts - first, ends - first
+    breaks = positions(content, 10)
     message = np.arange(len(starts), dtype=np.int32)
     record = np.zeros(len(starts), np.int32)
     if len(breaks):
@@ -69,21 +76,14 @@ def split_lines(values: pa.LargeBinaryArray) -> Lines:
         # Line by line, what begins one and what ends one both ascend: sorted, they are in step.
         starts = np.sort(np.concatenate((starts, breaks + 1)), kind="stable")
         ends = np.sort(np.concatenate((ends, breaks)), kind="stable")
-    elif len(starts) and last < 1 << 31:
-        kept_starts, kept_ends = _trimmed(content, starts, ends)
-        if (kept_starts == starts).all() and (kept_ends == ends).all() and (starts < ends).all():
-            # One clean line in every body: the lines are the bodies, without a copy.
-            offsets = np.append(starts, ends[-1]).astype(np.int32)
-            text = pa.Array.from_buffers(pa.binary(), len(starts), [None, pa.py_buffer(offsets), pa.py_buffer(content)])
-            return Lines(text, pa.array(message, pa.int32()), pa.array(record, pa.int32()))
     starts, ends = _trimmed(content, starts, ends)
     filled = starts < ends
     if not filled.all():
         starts, ends, message, record = starts[filled], ends[filled], message[filled], record[filled]
-    return Lines(gather(content, starts, ends), pa.array(message, pa.int32()), pa.array(record, pa.int32()))
+    return Lines(Spans(content, starts, ends), pa.array(message), pa.array(record))
 
 
-def _trimmed(content: np.ndarray[Any, Any], starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
+def _trimmed(content: Bytes, starts: Positions, ends: Positions) -> tuple[Positions, Positions]:
     """Bounds without blanks at either end."""
     blank = np.zeros(256, np.bool_)
     blank[list(_BLANKS)] = True
@@ -118,11 +118,11 @@ _PREFIX = re.compile(
 
 def strip_prefixes(lines: Lines) -> Lines:
     """Lines without the prefixes of container runtimes, `kubectl logs` and Emissary; others are not touched."""
-    content, starts, ends = bounds(lines.text)
+    content, starts, ends = lines.spans.content, lines.spans.starts, lines.spans.ends
     if not len(starts) or not len(content):
         return lines
-    first = content[starts]
-    second = content[np.minimum(starts + 1, len(content) - 1)]
+    last = len(content) - 1
+    first, second = content[np.minimum(starts, last)], content[np.minimum(starts + 1, last)]
     plain = (first == ord("{")) | ((first == ord("[")) & (second != ord("p")))
     suspects = np.flatnonzero(~plain & (starts < ends))
     if not len(suspects):
@@ -142,7 +142,7 @@ def strip_prefixes(lines: Lines) -> Lines:
     if any(pods):
         metadata.setdefault("pod_name", pa.array(pods, pa.string()))
         metadata.setdefault("container", pa.array(containers, pa.string()))
-    return Lines(gather(content, starts, ends), lines.message, lines.record, metadata)
+    return Lines(Spans(content, starts, ends), lines.message, lines.record, metadata)
 
 
 ENVELOPE_KEYS: Set[str] = frozenset({"log", "message", "kubernetes", "cluster", "cluster_name", "k8s_cluster"})
@@ -173,7 +173,7 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
     metadata = {**outer.metadata, **metadata_of(shape)}
     content, starts, ends = bounds(texts)
     starts, ends = _trimmed(content, starts, ends)
-    opened_lines = Lines(gather(content, starts, ends), outer.message, outer.record, metadata)
+    opened_lines = Lines(Spans(content, starts, ends), outer.message, outer.record, metadata)
     return (opened_lines if not len(empty) else opened_lines.take(np.flatnonzero(present(texts)))), refused
 
 

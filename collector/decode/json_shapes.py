@@ -16,16 +16,16 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from collector.decode.json_template import Kind, Mask, Match, QuotedLines, Template
+from collector.decode.json_template import Kind, Match, QuotedLines, Template
 from collector.decode.limits import Limits
 from collector.decode.operators import TEXT_MAP, empty_maps
-from collector.decode.spans import Positions, bounds, not_utf8
+from collector.decode.spans import Mask, Positions, Spans, not_utf8
 
 _MOST_TEMPLATES = 64
 # Lines per block that no template can be made from, before the rest of the block is read one by one.
 _MOST_MODELLESS = 64
-# Lines cut at a time: every shape costs some passes per block, and a block's quotes and spaces some memory.
-_BLOCK = 32768
+# Bytes cut at a time for every known shape: a block stays in the cache, and every shape costs some calls per block.
+_BLOCK_BYTES = 1 << 20
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -65,12 +65,12 @@ Refused = list[tuple[int, str]]
 
 
 def shapes(
-    text: pa.BinaryArray, classify: Classifier, known: Mapping[str, Set[str]], limits: Limits
+    spans: Spans, classify: Classifier, known: Mapping[str, Set[str]], limits: Limits
 ) -> tuple[list[Shape], Refused]:
     """Cut JSON lines into columns.
 
     Args:
-        text: one JSON object per element, without blanks around it.
+        spans: one JSON object each, ascending, without blanks around it.
         classify: names the form of an object by its keys.
         known: per form, the keys that the caller wants as columns.
         limits: what is refused.
@@ -81,19 +81,21 @@ def shapes(
     groups: list[Shape] = []
     refused: Refused = []
     templates: list[Template] = []
-    for first in range(0, len(text), _BLOCK):
-        _block(text.slice(first, _BLOCK), first, classify, known, limits, templates, groups, refused)
+    first = 0
+    while first < len(spans):
+        block = spans.block(first, _BLOCK_BYTES * min(max(len(templates), 1), 32))
+        _block(block, first, classify, known, limits, templates, groups, refused)
+        first += len(block)
     # Lines that differ only in which values are null make several groups, which callers need not see.
-    alike: dict[tuple[str, frozenset[str]], list[Shape]] = {}
+    # Those of no known form stay apart by their keys, which is all that can be said of them.
+    alike: dict[tuple[str, tuple[str, ...]], list[Shape]] = {}
     for group in groups:
-        alike.setdefault((group.form, frozenset(group.columns)), []).append(group)
+        alike.setdefault((group.form, tuple(sorted(group.columns)) if group.form else group.keys), []).append(group)
     return [_together(same) for same in alike.values()], refused
 
 
 def _together(groups: list[Shape]) -> Shape:
     """Groups with the same columns as one."""
-    if len(groups) == 1:
-        return groups[0]
     columns: dict[str, JsonColumn] = {}
     for name in groups[0].columns:
         parts = [group.columns[name] for group in groups]
@@ -121,7 +123,7 @@ def _masks(masks: list[Mask | None], parts: list[JsonColumn]) -> Mask | None:
 
 
 def _block(
-    text: pa.BinaryArray,
+    spans: Spans,
     offset: int,
     classify: Classifier,
     known: Mapping[str, Set[str]],
@@ -130,14 +132,10 @@ def _block(
     groups: list[Shape],
     refused: Refused,
 ) -> None:
-    content, starts, ends = bounds(text)
-    # Only this block's part of the shared buffer.
-    content = content[int(starts[0]) : int(ends[-1])]
-    starts, ends = starts - starts[0], ends - starts[0]
-    lines = QuotedLines(content, starts, ends)
-    length = ends - starts
+    lines = QuotedLines(spans)
+    length = spans.ends - spans.starts
     # No value of a line this short can be too long; longer lines are rare.
-    open_rows = (length >= 2) & (length <= limits.value_bytes) & lines.simple & ~not_utf8(text)
+    open_rows = (length >= 2) & (length <= limits.value_bytes) & lines.simple & ~not_utf8(spans)
     remaining = np.flatnonzero(open_rows)
     odd: list[Positions] = [np.flatnonzero(~open_rows)]
     for template in templates:
@@ -147,8 +145,8 @@ def _block(
         counts = lines.quote_count[remaining]
         model = int(remaining[np.argmax(counts == np.bincount(counts).argmax())])
         begin = int(lines.first_quote[model])
-        places = lines.quotes[begin : begin + int(lines.quote_count[model])] - starts[model]
-        template = Template.of(content[starts[model] : ends[model]].tobytes(), places, limits.depth)
+        places = lines.quotes[begin : begin + int(lines.quote_count[model])] - spans.starts[model]
+        template = Template.of(spans[model], places, limits.depth)
         if template is not None and len(template.keys) <= limits.keys:
             templates.append(template)
             remaining = _cut(template, lines, remaining, offset, classify, known, groups)
@@ -161,7 +159,7 @@ def _block(
     odd.append(remaining)
     rows = np.sort(np.concatenate(odd))
     if len(rows):
-        slow, bad = one_by_one(text.take(pa.array(rows)), rows + offset, classify, known, limits)
+        slow, bad = one_by_one(spans.take(rows).array(), rows + offset, classify, known, limits)
         groups.extend(slow)
         refused.extend(bad)
 
@@ -183,7 +181,7 @@ def _cut(
     if not len(found.rows):
         return rows
     groups.append(_shape(template, lines, found, offset, classify, known))
-    left = np.ones(len(lines.starts), np.bool_)
+    left = np.ones(len(lines.spans), np.bool_)
     left[found.rows] = False
     return rows[left[rows]]
 
@@ -202,15 +200,13 @@ def _shape(
     names = tuple(key.name for key in template.keys)
     form = classify(frozenset(names))
     wanted = known.get(form, frozenset[str]())
-    for key in template.keys:
+    keys = [key for key in template.keys if key.name in wanted or (key.kind != "null" and form)]
+    for key, text in zip(keys, template.columns(lines, found, keys), strict=True):
         if key.name in wanted:
-            text = template.column(lines, found, key)
             quoted = None if key.kind in ("string", "null") else np.zeros(rows, np.bool_)
-            columns[key.name] = JsonColumn(pa.nulls(rows, pa.string()) if text is None else text, quoted=quoted)
-        elif key.kind != "null" and form:
-            text = template.column(lines, found, key)
-            if text is not None:
-                extra.append((key.name, text))
+            columns[key.name] = JsonColumn(text, quoted=quoted)
+        else:
+            extra.append((key.name, text))
     return Shape(form, found.rows + offset, columns, maps_of(extra, rows), names)
 
 
@@ -262,7 +258,7 @@ def one_by_one(
     `rows` are the indices to give to the elements of `text`.
     """
     refused: Refused = []
-    forms: dict[str, _Form] = {}
+    forms: dict[tuple[str, tuple[str, ...]], _Form] = {}
     for row, line in zip(rows.tolist(), text, strict=True):
         try:
             record = read_object(line.as_py(), limits)
@@ -270,10 +266,11 @@ def one_by_one(
             refused.append((row, str(error)))
             continue
         name = classify(record.keys())
-        form = forms.get(name)
+        kind_of = (name, () if name else tuple(record))
+        form = forms.get(kind_of)
         if form is None:
             cells: dict[str, dict[int, tuple[str | None, bool]]] = {key: {} for key in known.get(name, ())}
-            form = forms[name] = _Form(cells, [], [], tuple(record))
+            form = forms[kind_of] = _Form(cells, [], [], tuple(record))
         extra: list[tuple[str, str]] = []
         for key, (value, kind) in record.items():
             column = form.cells.get(key)
@@ -291,7 +288,7 @@ def one_by_one(
             pa.array(form.extras, TEXT_MAP),
             form.keys,
         )
-        for name, form in forms.items()
+        for (name, _), form in forms.items()
     ], refused
 
 

@@ -9,7 +9,8 @@ are known by position, and so is which keys the line had (`null` is constant tex
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,10 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.decode.spans import Bytes, Positions, as_text, gather
+from collector.decode.spans import Bytes, Mask, Positions, Spans, as_text, gather
 
+Words = npt.NDArray[np.uint64]
 Kind = Literal["string", "number", "bool", "null", "nested"]
-Mask = npt.NDArray[np.bool_]
 
 _SPACE = b" \t\r\n"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -65,14 +66,16 @@ def unescape(values: pa.BinaryArray) -> pa.BinaryArray:
 
 
 class QuotedLines:
-    """The lines of a batch with the places of their quotes.
+    """Lines with the places of their quotes.
 
     `escaped` says which lines hold a backslash, `simple` which hold neither `\\u`, an unknown escape nor a control
     character: only these can be cut by a template.
     """
 
-    def __init__(self, content: Bytes, starts: Positions, ends: Positions) -> None:
-        self.content, self.starts, self.ends = content, starts, ends
+    def __init__(self, spans: Spans) -> None:
+        """Looks at all of the content of `spans`, which ascend."""
+        self.spans = spans
+        content, starts, ends = spans.content, spans.starts, spans.ends
         slashes = escapes(content)
         quoted = content == 34
         if len(slashes):
@@ -84,14 +87,21 @@ class QuotedLines:
         else:
             self.escaped = np.zeros(len(starts), np.bool_)
             self.simple = np.ones(len(starts), np.bool_)
-        if len(content) and content.min() < 32:
-            self.simple &= ~_lines_with(np.flatnonzero(content < 32), starts, ends)
+        controls = content < 32
+        # As a rule, what breaks the lines is all there is.
+        breaks = ends[:-1][ends[:-1] < starts[1:]]
+        if np.count_nonzero(controls) != np.count_nonzero(controls[breaks]):
+            self.simple &= ~_lines_with(np.flatnonzero(controls), starts, ends)
         self.quotes: Positions = np.flatnonzero(quoted)
         self.first_quote: Positions = np.searchsorted(self.quotes, starts)
         self.quote_count: Positions = np.searchsorted(self.quotes, ends) - self.first_quote
-        # Eight bytes at any place, for comparing constant text a word at a time.
-        words = max(len(content) - 7, 0)
-        self.words = np.ndarray((words,), "<u8", buffer=content, strides=(1,)) if words else np.zeros(0, "<u8")
+
+    def windows(self, width: int) -> npt.NDArray[np.void]:
+        """`width` bytes at any place: gathering them costs about what gathering single bytes does."""
+        places = len(self.spans.content) - width + 1
+        if places <= 0:
+            return np.zeros(0, f"V{width}")
+        return np.ndarray((places,), f"V{width}", buffer=self.spans.content, strides=(1,))
 
 
 def _lines_with(places: Positions, starts: Positions, ends: Positions) -> Mask:
@@ -110,23 +120,83 @@ class Key:
     end: tuple[int, int] = (0, 0)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Match:
-    """The lines that a template matched: `rows` of the batch and, per variable value, where it is in the content."""
+    """The lines that a template matched: `rows` of the block, ascending, and where in its content their pieces are.
+
+    Constant text i is at `segment_at[i]`..`value_at[i]` in each line, value i at `value_at[i]`..`segment_at[i + 1]`.
+    """
 
     rows: Positions
-    segment_at: list[Positions] = field(default_factory=list[Positions])
-    value_at: list[tuple[Positions, Positions]] = field(default_factory=list[tuple[Positions, Positions]])
+    segment_at: Positions
+    value_at: Positions
 
-    def keep(self, mask: Mask) -> None:
-        """Narrow to the rows under `mask`."""
-        self.rows = self.rows[mask]
-        self.segment_at = [places[mask] for places in self.segment_at]
-        self.value_at = [(starts[mask], ends[mask]) for starts, ends in self.value_at]
+    def take(self, kept: Mask) -> Match:
+        """Only the rows under `kept`."""
+        return self if kept.all() else Match(self.rows[kept], self.segment_at[:, kept], self.value_at[:, kept])
 
 
 class _Unsupported(ValueError):
     """The line is no object of a shape that a template can express; it takes the slow path."""
+
+
+_WINDOWS = (32, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """The constant text of a template as windows of `width` bytes that together cover it.
+
+    Window i begins `offset[i]` bytes from the begin of segment `segment[i]`. It may cover other bytes of the line too:
+    `text` says what is expected under `mask` (both windows x width / 8 words).
+    """
+
+    width: int
+    segment: Positions
+    offset: Positions
+    text: Words
+    mask: Words
+
+    @staticmethod
+    def of(segments: Sequence[bytes]) -> _Windows:
+        """The widest windows that surely lie within a line of these segments."""
+        for width in _WINDOWS:
+            found = [window for number in range(len(segments)) for window in _covering(segments, number, width)]
+            if all(len(text) == width for _, _, text, _ in found):
+                numbers, offsets, texts, masks = zip(*found, strict=True)
+                return _Windows(
+                    width,
+                    np.array(numbers),
+                    np.array(offsets)[:, None],
+                    np.frombuffer(b"".join(texts), "<u8"),
+                    np.frombuffer(b"".join(masks), "<u8"),
+                )
+        raise _Unsupported
+
+    def equal(self, lines: QuotedLines, segment_at: Positions) -> Mask:
+        """Whether the lines whose segments begin at `segment_at` have this text. Every line is as long as its text."""
+        # Line by line: what is expected of one line is then one long row.
+        places = np.ascontiguousarray((segment_at[self.segment] + self.offset).T)
+        found = lines.windows(self.width)[places].view("<u8")
+        found ^= self.text
+        found &= self.mask
+        return np.bitwise_or.reduce(found, axis=1) == 0
+
+
+def _covering(segments: Sequence[bytes], number: int, width: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Windows over one segment: its number, where from its begin, text and mask; shorter ones where none fits."""
+    text = segments[number]
+    if len(text) >= width:
+        for offset in (*range(0, len(text) - width, width), len(text) - width):
+            yield number, offset, text[offset : offset + width], b"\xff" * width
+        return
+    blank = width - len(text)
+    if sum(map(len, segments[number:])) >= width:  # what follows in the line surely fills the window
+        yield number, 0, text + bytes(blank), b"\xff" * len(text) + bytes(blank)
+    elif sum(map(len, segments[: number + 1])) >= width:  # what precedes does
+        yield number, -blank, bytes(blank) + text, bytes(blank) + b"\xff" * len(text)
+    else:
+        yield number, 0, text, b""
 
 
 class Template:
@@ -150,6 +220,12 @@ class Template:
             edge = end
         self.segments.append(line[edge:])
         self.keys = tuple(self._place(*key) for key in raw_keys)
+        # What `match` needs of all this, as columns. Only the last value can have no quote behind it.
+        self._length = np.array([[len(segment)] for segment in self.segments])
+        self._quote = np.array([[quote] for quote, _, _ in self.anchors if quote >= 0], np.int64).reshape(-1, 1)
+        self._back = np.array([[back] for _, back, _ in self.anchors], np.int64).reshape(-1, 1)
+        self._numbers = np.flatnonzero([is_number for _, _, is_number in self.anchors])
+        self._windows = _Windows.of(self.segments)
 
     @staticmethod
     def of(line: bytes, quotes: Positions, most_levels: int) -> Template | None:
@@ -275,82 +351,78 @@ class Template:
 
     def match(self, lines: QuotedLines, rows: Positions) -> Match:
         """Which of `rows` (all with this template's number of quotes) have this shape."""
-        found = Match(rows)
-        at = lines.starts[rows]
-        for index, segment in enumerate(self.segments):
-            ends = lines.ends[found.rows]
-            fits = at + len(segment) <= ends
-            if index == len(self.segments) - 1:
-                fits &= at + len(segment) == ends
-            if index:
-                fits &= found.value_at[-1][0] <= at
-            if not fits.all():
-                found.keep(fits)
-                at = at[fits]
-            equal = _equal_at(lines, at, segment)
-            if not equal.all():
-                found.keep(equal)
-                at = at[equal]
-            if not len(found.rows):
-                return found
-            found.segment_at.append(at)
-            if index < len(self.anchors):
-                quote, back, is_number = self.anchors[index]
-                begin = at + len(segment)
-                if quote < 0:
-                    end = lines.ends[found.rows] - back
-                else:
-                    end = lines.quotes[lines.first_quote[found.rows] + quote] - back
-                found.value_at.append((begin, end))
-                if is_number:
-                    valid = _are_numbers(lines.content, begin, end)
-                    if not valid.all():
-                        found.keep(valid)
-                        end = end[valid]
-                at = end
-        return found
+        starts, ends = lines.spans.starts[rows], lines.spans.ends[rows]
+        at = np.empty((len(self.segments), len(rows)), np.int64)
+        at[0] = starts
+        at[1 : 1 + len(self._quote)] = lines.quotes[lines.first_quote[rows] + self._quote]
+        if len(self._quote) < len(self.anchors):
+            at[-1] = ends
+        at[1:] -= self._back
+        after = at + self._length
+        fits: Mask = np.logical_and.reduce(after[:-1] <= at[1:], axis=0) & (after[-1] == ends)
+        found = Match(rows, at, after).take(fits)
+        found = found.take(self._windows.equal(lines, found.segment_at))
+        if not len(self._numbers):
+            return found
+        valid = _are_numbers(lines, found.value_at[self._numbers].ravel(), found.segment_at[self._numbers + 1].ravel())
+        return found.take(np.logical_and.reduce(valid.reshape(len(self._numbers), -1), axis=0))
 
-    def column(self, lines: QuotedLines, found: Match, key: Key) -> pa.StringArray | None:
-        """Text of `key` in the matched lines, in order: escapes resolved; nested ones as they stand. None = null."""
-        if key.kind == "null":
-            return None
-        if key.kind == "bool":
-            return pa.array([key.constant], pa.string()).take(pa.array(np.zeros(len(found.rows), np.int32)))
-        if key.kind == "nested":
-            begin = found.segment_at[key.begin[0]] + key.begin[1]
-            end = found.segment_at[key.end[0]] + key.end[1]
-            return as_text(gather(lines.content, begin, end))
-        values = gather(lines.content, *found.value_at[key.value])
-        if key.kind == "string" and lines.escaped[found.rows].any():
-            values = unescape(values)
-        return as_text(values)
+    def columns(self, lines: QuotedLines, found: Match, keys: Sequence[Key]) -> list[pa.StringArray]:
+        """Text of some keys, in the template's order, in the matched lines: escapes resolved, nested as they stand."""
+        rows = len(found.rows)
+        wanted = np.array([key.value for key in keys if key.kind in ("string", "number")], np.int64)
+        # Line by line the values ascend; one by one they are taken.
+        order = np.arange(len(wanted))[:, None] + len(wanted) * np.arange(rows)
+        values = gather(
+            lines.spans.content,
+            found.value_at[wanted].T.ravel(),
+            found.segment_at[wanted + 1].T.ravel(),
+            order.ravel(),
+        )
+        has_escapes = bool(lines.escaped[found.rows].any())
+        columns: list[pa.StringArray] = []
+        taken = 0
+        for key in keys:
+            if key.kind == "null":
+                columns.append(pa.nulls(rows, pa.string()))
+            elif key.kind == "bool":
+                columns.append(pa.repeat(key.constant, rows))
+            elif key.kind == "nested":
+                begin = found.segment_at[key.begin[0]] + key.begin[1]
+                end = found.segment_at[key.end[0]] + key.end[1]
+                columns.append(as_text(gather(lines.spans.content, begin, end)))
+            else:
+                column = values.slice(taken * rows, rows)
+                taken += 1
+                columns.append(as_text(unescape(column) if has_escapes and key.kind == "string" else column))
+        return columns
 
 
-def _equal_at(lines: QuotedLines, at: Positions, text: bytes) -> Mask:
-    """Whether `text` stands at each place. The caller has checked that it fits into the content."""
-    equal = np.ones(len(at), np.bool_)
-    if len(text) < 8:
-        for offset, byte in enumerate(text):
-            equal &= lines.content[at + offset] == byte
-        return equal
-    for offset in (*range(0, len(text) - 8, 8), len(text) - 8):
-        word = np.uint64(int.from_bytes(text[offset : offset + 8], "little"))
-        equal &= lines.words[at + offset] == word
-    return equal
+_ZEROS = np.uint64(0x3030303030303030)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_OVER_NINE = np.uint64(0x7676767676767676)
+_BYTE = np.uint64(0xFF)
+# Mask of the first n bytes of a word.
+_FIRST_BYTES = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
 
 
-def _are_numbers(content: Bytes, begin: Positions, end: Positions) -> Mask:
-    """Whether each piece is a JSON number. Plain digits are checked here, the rest by expression."""
+def _are_numbers(lines: QuotedLines, begin: Positions, end: Positions) -> Mask:
+    """Whether each piece is a JSON number. Up to eight plain digits are checked here, the rest by expression."""
     length = end - begin
-    valid = (length > 0) & (length <= _LONGEST_NUMBER)
-    plain = valid.copy()
-    last = len(content) - 1
-    for offset in range(int(length[valid].max(initial=0))):
-        digit = content[np.minimum(begin + offset, last)] - np.uint8(48)
-        plain &= (digit <= 9) | (offset >= length)
-    plain &= (length == 1) | (content[np.minimum(begin, last)] != 48)
-    rest = np.flatnonzero(valid & ~plain)
+    words = lines.windows(8)
+    if not len(words):
+        return np.zeros(len(begin), np.bool_)
+    word = words[np.minimum(begin, len(words) - 1)].view("<u8")
+    digits = (word ^ _ZEROS) & _FIRST_BYTES[np.minimum(length, 8)]
+    # Above nine, a byte's high bit is set after adding 0x76, or was before.
+    valid = ((digits + _OVER_NINE) | digits) & _HIGH_BITS == 0
+    valid &= (length > 0) & (length <= 8) & (begin < len(words))
+    valid &= (length == 1) | (digits & _BYTE != 0)
+    rest = np.flatnonzero(~valid)
+    rest = rest[(length[rest] > 0) & (length[rest] <= _LONGEST_NUMBER)]
     if len(rest):
-        texts = gather(content, begin[rest], end[rest])
+        order = np.argsort(begin[rest], kind="stable")
+        rest = rest[order]
+        texts = gather(lines.spans.content, begin[rest], end[rest])
         valid[rest] = pc.match_substring_regex(texts, _NUMBER).to_numpy(zero_copy_only=False)
     return valid

@@ -67,9 +67,7 @@ class LineRows:
         """Make dead letters of rows of `lines`."""
         for row, reason in rows:
             self.dead.append(
-                DeadLetter(
-                    lines.message[row].as_py(), lines.record[row].as_py(), lines.text[row].as_py(), reason, format
-                )
+                DeadLetter(lines.message[row].as_py(), lines.record[row].as_py(), lines.spans[row], reason, format)
             )
 
 
@@ -128,17 +126,18 @@ def _read(lines: Lines, accepted: Set[str], format: str, limits: Limits, rows: L
     if not len(lines):
         return
     lines = strip_prefixes(lines)
-    content, starts, ends = bounds(lines.text)
-    length = ends - starts
+    length = lines.spans.ends - lines.spans.starts
     if int(length.max()) > limits.record_bytes:
         long = np.flatnonzero(length > limits.record_bytes).tolist()
         reason = "record of {} bytes, the limit is {}"
         rows.refuse(lines, [(row, reason.format(int(length[row]), limits.record_bytes)) for row in long], format)
         lines = lines.take(np.flatnonzero(length <= limits.record_bytes))
-        content, starts, ends = bounds(lines.text)
         if not len(lines):
             return
-    is_json = (content[np.minimum(starts, max(len(content) - 1, 0))] == 123) & (ends > starts)
+    spans = lines.spans
+    is_json = np.zeros(len(spans), np.bool_)
+    filled = np.flatnonzero(spans.ends > spans.starts)
+    is_json[filled] = spans.content[spans.starts[filled]] == 123
     if is_json.any():
         chosen = lines if is_json.all() else lines.take(np.flatnonzero(is_json))
         _read_json(chosen, accepted, format, limits, rows, depth)
@@ -155,7 +154,7 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
             return explicit  # what was named is believed; what is missing gets a precise reason
         return form
 
-    groups, refused = shapes(lines.text, classify, _KNOWN, limits)
+    groups, refused = shapes(lines.spans, classify, _KNOWN, limits)
     rows.refuse(lines, refused, format)
     for shape in groups:
         if shape.form == "envelope" and depth < _MOST_ENVELOPES:
@@ -182,11 +181,11 @@ def _read_text(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
         for layout in layouts:
             if not len(lines):
                 return
-            cuts, rest = layout.cut(lines.text)
+            cuts, rest = layout.cut(lines.spans)
             for cut in cuts:
                 _text_rows(lines.take(cut.rows), name, cut.fields, limits, rows)
             lines = lines.take(rest)
-    rows.refuse(lines, [(row, describe_line(lines.text[row].as_py(), accepted)) for row in range(len(lines))], format)
+    rows.refuse(lines, [(row, describe_line(lines.spans[row], accepted)) for row in range(len(lines))], format)
 
 
 def _text_rows(lines: Lines, name: str, fields: Mapping[str, pa.StringArray], limits: Limits, rows: LineRows) -> None:
@@ -200,8 +199,7 @@ def _text_rows(lines: Lines, name: str, fields: Mapping[str, pa.StringArray], li
         "_record": lines.record,
     }
     long = np.zeros(size, np.bool_)
-    _, starts, ends = bounds(lines.text)
-    if int((ends - starts).max(initial=0)) > limits.value_bytes:
+    if int((lines.spans.ends - lines.spans.starts).max(initial=0)) > limits.value_bytes:
         for text in known.values():
             long |= pc.greater(pc.binary_length(text), limits.value_bytes).to_numpy(zero_copy_only=False)
     if long.any():

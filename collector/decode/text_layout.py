@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.decode.spans import Bytes, Positions, as_text, bounds, gather, not_utf8
+from collector.decode.spans import Bytes, Positions, Spans, as_text, gather, not_utf8
 
 _REQUEST = ("method", "path", "protocol")
 _WORD_PATTERN: Mapping[str, str] = {
@@ -36,6 +36,10 @@ _QUOTED_PATTERN: Mapping[str, str] = {
     "user_agent": r".*",
     "request_id": r".*?",
 }
+
+
+# Bytes cut at a time: a block, and what is found in it, stay in the cache.
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +75,23 @@ class Layout:
                 parts.append(f"(?P<{given}>{pattern})")
         return " ".join(parts)
 
-    def cut(self, text: pa.BinaryArray) -> tuple[list[Cut], Positions]:
-        """The lines that have this layout, and the rows of those that do not."""
-        cuts: list[Cut] = []
-        plain, fields, rest = self._cut_plain(text)
-        if len(plain):
-            cuts.append(Cut(plain, fields))
+    def cut(self, spans: Spans) -> tuple[list[Cut], Positions]:
+        """The lines that have this layout, and the rows of those that do not, ascending."""
+        plain: list[Cut] = []
+        others: list[Positions] = []
+        first = 0
+        while first < len(spans):
+            block = spans.block(first, _BLOCK_BYTES)
+            found, rest = self._cut_plain(block)
+            if len(found.rows):
+                plain.append(Cut(found.rows + first, found.fields))
+            others.append(rest + first)
+            first += len(block)
+        cuts = [_joined(plain)] if plain else []
+        rest = np.concatenate([np.zeros(0, np.int64), *others])
         if not len(rest):
             return cuts, rest
-        odd = _readable(text.take(pa.array(rest)))
+        odd = _readable(spans.take(rest))
         found = pc.extract_regex(odd, self.expression)
         matched = found.is_valid().to_numpy(zero_copy_only=False)
         if matched.any():
@@ -87,34 +99,35 @@ class Layout:
             cuts.append(Cut(rest[matched], {name: kept.field(name) for name in self.names}))
         return cuts, rest[~matched]
 
-    def _cut_plain(self, text: pa.BinaryArray) -> tuple[Positions, dict[str, pa.StringArray], Positions]:
-        """The unambiguous lines: rows, fields, and the rows of all others."""
-        content, starts, ends = bounds(text)
-        if not len(starts):
-            return np.zeros(0, np.int64), {}, np.zeros(0, np.int64)
-        content = content[int(starts[0]) : int(ends[-1])]
-        starts, ends = starts - starts[0], ends - starts[0]
-        quotes = np.flatnonzero(content == 34)
-        spaces = np.flatnonzero(content == 32)
-        first_quote = np.searchsorted(quotes, starts)
-        fits = (np.searchsorted(quotes, ends) - first_quote == self.quotes) & ~not_utf8(text)
+    def _cut_plain(self, block: Spans) -> tuple[Cut, Positions]:
+        """The unambiguous lines, and the rows of all others."""
+        content = block.content
+        quotes, spaces = np.flatnonzero(content == 34), np.flatnonzero(content == 32)
+        first_quote = np.searchsorted(quotes, block.starts)
+        fits = (np.searchsorted(quotes, block.ends) - first_quote == self.quotes) & ~not_utf8(block)
         rows = np.flatnonzero(fits)
-        cutter = _Cutter(content, spaces, quotes, first_quote[rows], starts[rows], ends[rows])
+        cutter = _Cutter(content, spaces, quotes, first_quote[rows], block.starts[rows], block.ends[rows])
         cutter.run(self.fields)
-        good = cutter.good
-        if not good.all():
-            rows = rows[good]
-        pieces = cutter.pieces
+        kept = np.flatnonzero(cutter.good)
+        rows = rows[kept]
         fields: dict[str, pa.StringArray] = {}
-        for name in self.names:
-            if name in pieces and len(rows):
-                begin, end = pieces[name]
-                if not good.all():
-                    begin, end = begin[good], end[good]
-                fields[name] = as_text(gather(content, begin, end))
-        rest = np.ones(len(starts), np.bool_)
+        if len(rows):
+            # Line by line the fields ascend; one by one they are taken.
+            begin = np.stack([cutter.pieces[name][0][kept] for name in self.names], axis=1)
+            end = np.stack([cutter.pieces[name][1][kept] for name in self.names], axis=1)
+            order = np.arange(len(self.names))[:, None] + len(self.names) * np.arange(len(rows))
+            values = gather(content, begin.ravel(), end.ravel(), order.ravel())
+            for number, name in enumerate(self.names):
+                fields[name] = as_text(values.slice(number * len(rows), len(rows)))
+        rest = np.ones(len(block), np.bool_)
         rest[rows] = False
-        return rows, fields, np.flatnonzero(rest)
+        return Cut(rows, fields), np.flatnonzero(rest)
+
+
+def _joined(cuts: Sequence[Cut]) -> Cut:
+    """The lines of several blocks."""
+    fields = {name: pa.concat_arrays([cut.fields[name] for cut in cuts]) for name in cuts[0].fields}
+    return Cut(np.concatenate([cut.rows for cut in cuts]), fields)
 
 
 class _Cutter:
@@ -201,9 +214,10 @@ class _Cutter:
         self.pieces["protocol"] = (np.minimum(safe_last + 1, end), end)
 
 
-def _readable(lines: pa.BinaryArray) -> pa.StringArray:
+def _readable(lines: Spans) -> pa.StringArray:
     """As text; bytes that are no UTF-8 become backslash escapes."""
-    bad = not_utf8(lines)
+    text = lines.array()
+    bad = not_utf8(Spans.of(text))
     if not bad.any():
-        return lines.cast(pa.string())
-    return pa.array([line.as_py().decode("utf-8", "backslashreplace") for line in lines], pa.string())
+        return text.cast(pa.string())
+    return pa.array([line.as_py().decode("utf-8", "backslashreplace") for line in text], pa.string())

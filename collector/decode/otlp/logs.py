@@ -90,7 +90,7 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
         metadata = _pod_of_files(picked.text(), metadata)
     rows_of = pa.array(owner)
     lines = Lines(
-        found.text,
+        found.spans,
         pa.array(np.array(index, np.int32)[message[owner]], pa.int32()),
         pa.array(number[owner], pa.int32()),
         {name: column.take(rows_of) for name, column in metadata.items()},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from collector.decode.json_shapes import Refused, Shape, one_by_one, shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
+from collector.decode.spans import Spans
 
 KNOWN = {"line": frozenset({"a", "b", "n", "o", "known_longer_key"})}
 
@@ -40,7 +41,7 @@ def rows_of(groups: list[Shape], refused: Refused) -> dict[int, Any]:
 
 
 def fast(lines: list[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[int, Any]:
-    return rows_of(*shapes(pa.array(lines, pa.binary()), classify, KNOWN, limits))
+    return rows_of(*shapes(Spans.of(pa.array(lines, pa.binary())), classify, KNOWN, limits))
 
 
 def slow(lines: list[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[int, Any]:
@@ -101,7 +102,7 @@ def test_a_neighbour_changes_nothing(lines: list[bytes], hostile: bytes) -> None
 
 def test_no_line_of_one_shape_takes_the_slow_way() -> None:
     lines = [f'{{"a":"v{i}","b":null,"n":{i * 7 % 1000},"o":"q\\"{i}\\\\"}}'.encode() for i in range(40_000)]
-    groups, refused = shapes(pa.array(lines, pa.binary()), classify, KNOWN, DEFAULT_LIMITS)
+    groups, refused = shapes(Spans.of(pa.array(lines, pa.binary())), classify, KNOWN, DEFAULT_LIMITS)
     assert not refused
     assert len(groups) == 1
     assert groups[0].rows.tolist() == list(range(40_000))

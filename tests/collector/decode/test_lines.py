@@ -475,6 +475,13 @@ def test_a_named_format_refuses_others_and_says_what_it_saw() -> None:
     assert "ztunnel" in dead_of(ztunnel)[0]
 
 
+def test_a_dead_letter_tells_the_keys_of_its_own_line() -> None:
+    # The last two are read one by one: an escape and a repeated key.
+    lines = ('{"hello":"world"}', '{"good":"morning"}', '{"bon":"\\u006aour"}', '{"buon":1,"buon":2}')
+    told = [reason.partition("keys ")[2].partition(";")[0] for reason in dead_of(*lines)]
+    assert told == ["'hello'", "'good'", "'bon'", "'buon'"]
+
+
 @pytest.mark.parametrize(
     "line",
     [
