@@ -22,6 +22,13 @@ class IngestOptions(BaseModel):
     batch_age_s: float = Field(
         default=1.0, ge=0, le=60, description="a batch is cut when its oldest message has waited this many seconds"
     )
+    unfinished_line_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=300,
+        description="seconds that a file which is not followed must be unchanged before a last line without its end is "
+        "read; a whole JSON object is read at once",
+    )
     memory_bytes: int = Field(
         default=1 << 30,
         ge=64 << 20,

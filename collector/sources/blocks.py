@@ -73,6 +73,10 @@ class BlockReader:
         """Bytes on disk now, compressed if the file is."""
         return os.fstat(self._file.fileno()).st_size
 
+    def modified_s(self) -> float:
+        """When it was last written to, in seconds since 1970."""
+        return os.fstat(self._file.fileno()).st_mtime
+
     def seek(self, position: int) -> None:
         """Go to `position`; a compressed file is read up to it."""
         if not self.compressed:

@@ -19,11 +19,16 @@ from pathlib import Path
 from collector.clock import Clock
 from collector.contract import DeadLetter
 from collector.errors import BadSource, CollectorError
+from collector.sources.blocks import BlockReader
+from collector.sources.documents import is_document
 from collector.sources.source import Cut
 from collector.sources.tail import Positions, Tail, identify, open_reader
+from collector.sources.unfinished import Unfinished
 from collector.sources.urls import FileUrl
 
 IDLE_S = 0.1
+SHORT_S = 0.02
+"""Pause while files that were read wait to be stored, or for the end of a last line."""
 RESCAN_S = 1.0
 COMMIT_S = 5.0
 ROTATION_GRACE_S = 5.0
@@ -42,6 +47,8 @@ class FileSource:
         batch_bytes: size at which a batch is cut.
         batch_age_s: seconds between smaller batches of a file that is followed.
         until_idle: stop at the end of the files, also when `url.follow` is set.
+        unfinished_line_s: how long a file that is not followed must be unchanged before its last line is read without
+            its end.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class FileSource:
         batch_bytes: int,
         batch_age_s: float = 1.0,
         until_idle: bool = False,
+        unfinished_line_s: float = 0,
     ) -> None:
         self.label = url.label
         self._url = url
@@ -61,6 +69,9 @@ class FileSource:
         self._clock = clock
         self._batch_bytes = batch_bytes
         self._batch_age_s = batch_age_s
+        self._unfinished_line_s = unfinished_line_s
+        self._unfinished: dict[Path, Unfinished] = {}
+        """Of files whose first line is not complete, and which have no identity therefore."""
         self._tails: dict[str, Tail] = {}
         self._waiting: deque[Path] = deque()
         self._trouble: CollectorError | None = None
@@ -92,8 +103,8 @@ class FileSource:
             ):
                 return [cut]
         self._forget_ended()
-        if self._follow:
-            time.sleep(min(timeout_s, IDLE_S))
+        if self._follow or self._tails or self._waiting:
+            time.sleep(min(timeout_s, IDLE_S if self._follow else SHORT_S))
         return []
 
     def _next_cut(self, tail: Tail) -> Cut | None:
@@ -137,23 +148,37 @@ class FileSource:
     def _open(self, path: Path) -> None:
         reader = open_reader(path)
         try:
-            known = identify(reader, whole=not self._follow or reader.compressed)
+            known = identify(reader, lambda head: self._is_whole(path, reader, head))
         except CollectorError:
             reader.close()
             raise
         if known is None:
-            reader.close()
-            if self._follow:
+            unfinished = self._unfinished.get(path)
+            if self._follow or (reader.size() and unfinished and not unfinished.given_up):
                 self._waiting.append(path)
+            reader.close()
             return
         topic_id, head = known
         if topic_id in self._tails:
             # The same file under another name, or before the rotation of its name was noticed.
             reader.close()
             return
-        tail = Tail(reader, topic_id, head, self._url.format, self._positions)
+        plain = not self._follow and not reader.compressed
+        unfinished = self._unfinished.pop(path, None) or self._watch()
+        tail = Tail(reader, topic_id, head, self._url.format, self._positions, unfinished if plain else None)
         tail.ended = not self._follow or reader.compressed
         self._tails[topic_id] = tail
+
+    def _watch(self) -> Unfinished:
+        return Unfinished(self._clock, self._unfinished_line_s)
+
+    def _is_whole(self, path: Path, reader: BlockReader, head: bytes) -> bool:
+        if reader.compressed:
+            return True
+        if self._follow:
+            return False
+        unfinished = self._unfinished.setdefault(path, self._watch())
+        return is_document(self._url.format, head) or unfinished.is_complete(head, reader)
 
     def _forget_ended(self) -> None:
         for key, tail in list(self._tails.items()):

@@ -56,6 +56,7 @@ def open_source(
                 batch_bytes=options.batch_bytes,
                 batch_age_s=options.batch_age_s,
                 until_idle=until_idle,
+                unfinished_line_s=options.unfinished_line_s,
             )
         case OtlpUrl():
             from collector.sources.push import PushSource

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from collector.sources.blocks import BlockReader
 from collector.sources.documents import DOCUMENT_BYTES, is_document, split_document
 from collector.sources.lines import split_lines
 from collector.sources.source import Bounds, Cut, Lease
+from collector.sources.unfinished import Unfinished
 
 CLUSTER = "file"
 IDENTITY_BYTES = 4096
@@ -39,11 +40,11 @@ class Positions(Protocol):
         ...
 
 
-def identify(reader: BlockReader, *, whole: bool) -> tuple[str, bytes] | None:
+def identify(reader: BlockReader, is_whole: Callable[[bytes], bool]) -> tuple[str, bytes] | None:
     """A file's identity and its first bytes; None when it is empty, or its first line is not complete.
 
-    `whole` files do not grow any more, so that their only line may lack its end. The reader stands at the beginning
-    afterwards.
+    `is_whole` is asked about a first line without its end, which is all that the file holds. The reader stands at the
+    beginning afterwards.
     """
     head = b""
     while len(head) < IDENTITY_BYTES and (more := reader.read(IDENTITY_BYTES - len(head))):
@@ -51,15 +52,27 @@ def identify(reader: BlockReader, *, whole: bool) -> tuple[str, bytes] | None:
     reader.seek(0)
     line, newline, _ = head.partition(_NEWLINE)
     device, inode = reader.identity()
-    complete = bool(newline) or len(head) == IDENTITY_BYTES or (whole and bool(head))
+    complete = bool(newline) or len(head) == IDENTITY_BYTES or (bool(head) and is_whole(head))
     name = f"{device:x}-{inode:x}-{hashlib.blake2b(line, digest_size=8).hexdigest()}"
     return (name, head) if complete else None
 
 
 class Tail:
-    """A file that is being read. Cuts come out in order; every cut's bounds are bytes of the file."""
+    """A file that is being read. Cuts come out in order; every cut's bounds are bytes of the file.
 
-    def __init__(self, reader: BlockReader, topic_id: str, head: bytes, format: str, positions: Positions) -> None:
+    `unfinished` judges a last line without its end, where nobody waits for the rest anyway; without it such a line is
+    read as it is.
+    """
+
+    def __init__(
+        self,
+        reader: BlockReader,
+        topic_id: str,
+        head: bytes,
+        format: str,
+        positions: Positions,
+        unfinished: Unfinished | None = None,
+    ) -> None:
         self.reader = reader
         self.topic = str(reader.path)
         self.topic_id = topic_id
@@ -74,6 +87,7 @@ class Tail:
         self._positions = positions
         self._cut_at = float("-inf")
         self._document = is_document(format, head)
+        self._unfinished = unfinished
         self.committed = positions.committed(topic_id)
         self.stored = self.committed
         self._begin(self.committed)
@@ -138,7 +152,20 @@ class Tail:
             # A line longer than a whole block is cut: the decoder refuses it by its length anyway.
             end = block.rfind(_NEWLINE) + 1 or (len(block) if len(block) >= size_bytes else 0)
             block, self._carry = block[:end], block[end:]
+        elif self._unfinished is not None:
+            block, self._carry = self._finished(block, self._unfinished)
         return self._cut(block, None) if block else None
+
+    def _finished(self, block: bytes, unfinished: Unfinished) -> tuple[bytes, bytes]:
+        """What of the end of a file can be read, and the part of a line that is waited for."""
+        end = block.rfind(_NEWLINE) + 1
+        line, awaited = block[end:], unfinished.awaited
+        if not line or unfinished.is_complete(line, self.reader):
+            return block, b""
+        if unfinished.given_up or (awaited and end):
+            # The line that was waited for came; the next one was begun later, and is another run's.
+            return block[:end], b""
+        return block[:end], line
 
     def _replay(self, bounds: Bounds) -> Cut | None:
         skip = bounds.first - self._next

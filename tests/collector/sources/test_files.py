@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from collector.clock import SystemClock
+from collector.clock import Clock, SystemClock
 from collector.errors import BadSource, SourceBroken, SourceUnavailable
 from collector.sources.files import FileSource
 from collector.sources.source import Bounds, Cut
@@ -43,11 +44,26 @@ class Reading:
     """A source and what came out of it."""
 
     def __init__(
-        self, path: str, memory: Remembered, *, follow: bool = False, size: int = 1 << 20, format: str = "auto"
+        self,
+        path: str,
+        memory: Remembered,
+        *,
+        follow: bool = False,
+        size: int = 1 << 20,
+        format: str = "auto",
+        clock: Clock | None = None,
+        quiet_s: float = 0,
     ):
         self.memory = memory
         self.lines: list[bytes] = []
-        self.source = FileSource(FileUrl(path, format, follow), memory, SystemClock(), batch_bytes=size, batch_age_s=0)
+        self.source = FileSource(
+            FileUrl(path, format, follow),
+            memory,
+            clock or SystemClock(),
+            batch_bytes=size,
+            batch_age_s=0,
+            unfinished_line_s=quiet_s,
+        )
 
     def step(self, *, store: bool = True) -> list[Cut]:
         cuts = self.source.poll(0.01, room=True)
@@ -191,6 +207,77 @@ def test_until_idle_ends_a_follow(tmp_path: Path) -> None:
     poll(lambda: not source.poll(0, room=True) and source.finished, "end", 10)
     source.close()
     assert cut.batch.values.to_pylist() == [b"no line end"]
+
+
+class Ahead(SystemClock):
+    """The machine's clock, put forward by hand."""
+
+    ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+def append(file: Path, data: bytes) -> None:
+    with file.open("ab") as out:
+        out.write(data)
+
+
+@pytest.mark.parametrize("before", [b"", numbered(0, 3)])
+def test_a_half_written_last_line_is_waited_for(tmp_path: Path, before: bytes) -> None:
+    file, memory = tmp_path / "a.log", Remembered()
+    file.write_bytes(before + b"half")
+    reading = Reading(str(file), memory, clock=Ahead(), quiet_s=60)
+    for _ in range(3):
+        reading.step()
+        assert not reading.source.finished
+    assert b"".join(reading.lines) == before
+    append(file, b" line\nbegun later")
+    assert b"".join(reading.to_the_end()) == before + b"half line\n"
+    # The next run takes up where this one stopped: it is the same file, also when all that was there was half a line.
+    append(file, b", and ended\n")
+    assert read(file, memory) == [b"begun later, and ended\n"]
+
+
+@pytest.mark.parametrize("before", [b"", numbered(0, 3)])
+def test_a_last_line_that_stays_without_its_end_is_read(tmp_path: Path, before: bytes) -> None:
+    file, clock = tmp_path / "a.log", Ahead()
+    file.write_bytes(before + b"[2026] GET /")
+    os.utime(file, (time.time() + 1000, time.time() + 1000))  # a clock that is wrong keeps nobody waiting
+    reading = Reading(str(file), Remembered(), clock=clock, quiet_s=60)
+    reading.step()
+    reading.step()
+    assert b"".join(reading.lines) == before
+    clock.ahead_s = 60
+    assert b"".join(reading.to_the_end()) == before + b"[2026] GET /"
+
+
+def test_what_is_complete_is_read_at_once(tmp_path: Path) -> None:
+    (tmp_path / "new.json").write_bytes(b'{"a": {"b": "}"}}')
+    (tmp_path / "old.log").write_bytes(b"no line end")
+    os.utime(tmp_path / "old.log", (1e9, 1e9))
+    (tmp_path / "new.gz").write_bytes(gzip.compress(b"no line end either"))
+    reading = Reading(str(tmp_path / "*"), Remembered(), clock=Ahead(), quiet_s=300)
+    assert sorted(reading.to_the_end()) == [b"no line end", b"no line end either", b'{"a": {"b": "}"}}']
+
+
+@pytest.mark.parametrize("before", [b"", numbered(0, 3)])
+def test_a_last_line_that_grows_and_grows_is_left_for_another_run(tmp_path: Path, before: bytes) -> None:
+    file, memory, clock = tmp_path / "a.log", Remembered(), Ahead()
+    file.write_bytes(before + b"x")
+    reading = Reading(str(file), memory, clock=clock, quiet_s=60)
+    reading.step()
+    for _ in range(20):
+        append(file, b"x")
+        clock.ahead_s += 50
+        os.utime(file, (time.time() + clock.ahead_s, time.time() + clock.ahead_s))
+        reading.step()
+    assert b"".join(reading.to_the_end()) == before
+    append(file, b"\n")
+    assert read(file, memory) == [b"x" * 21 + b"\n"]
 
 
 def test_compressed_files(tmp_path: Path) -> None:
