@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from storage.arrow_types import quoted
 from storage.engine import Engine
@@ -18,17 +21,17 @@ _TTL = re.compile(r"(?<=\s)TTL\s+(.*?)(?=\s+SETTINGS\b|$)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days that each kind of data is kept; 0 = for ever."""
+    """Days that each kind of data is kept; 0 = for ever. The bounds are held where these are read as settings."""
 
-    calls_days: int = 7
+    calls_days: Annotated[int, Field(ge=0, le=36_500)] = 7
     """Calls, spans, metric points and dead letters."""
-    raw_days: int = 2
+    raw_days: Annotated[int, Field(ge=0, le=36_500)] = 2
     """The original line of a call."""
-    minutes_days: int = 3
+    minutes_days: Annotated[int, Field(ge=0, le=36_500)] = 3
     """Rollups by minute."""
-    hours_days: int = 30
+    hours_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     """Rollups by hour."""
-    days_days: int = 365
+    days_days: Annotated[int, Field(ge=0, le=36_500)] = 365
     """Rollups by day, the ledger of edges and their keys."""
 
 

@@ -26,10 +26,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 from google.protobuf.message import DecodeError
+from pydantic import Field
 
 from collector.contract import Batch
 from collector.decode.otlp.json_form import NotOtlp, to_protobuf
@@ -63,21 +64,21 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What a sender may ask of the OTLP/HTTP receiver."""
+    """What a sender may ask of the OTLP/HTTP receiver. The bounds are held where these are read as settings."""
 
-    body_bytes: int = 16 << 20
+    body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 16 << 20
     """Bytes of a request as sent."""
-    inflated_bytes: int = 64 << 20
+    inflated_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 64 << 20
     """Bytes of a request after inflation."""
-    connections: int = 128
+    connections: Annotated[int, Field(ge=1, le=10_000)] = 128
     """Connections open at once; one more is told to come back later."""
-    at_work: int = 16
+    at_work: Annotated[int, Field(ge=1, le=1000)] = 16
     """Requests in memory at once: being read, or waiting for the store."""
-    patience_s: float = 2.0
+    patience_s: Annotated[float, Field(ge=0, le=300)] = 2.0
     """How long a request waits for one of these places before it is told to come back later."""
-    idle_s: float = 60.0
+    idle_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     """How long a connection may be silent between requests."""
-    request_s: float = 30.0
+    request_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     """How long a request may take to arrive."""
 
 

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from pydantic import BaseModel
 
@@ -80,9 +80,10 @@ def _fields(model: type[Any]) -> Iterator[tuple[str, Any, str, str]]:
         for name, info in model.model_fields.items():
             yield name, info.get_default(call_default_factory=True), info.description or "", _limits(info.metadata)
         return
-    texts = _texts(model)
+    texts, types = _texts(model), get_type_hints(model, include_extras=True)
     for field in fields(model):
-        yield field.name, field.default, _uncapitalized(texts.get(field.name, "")), ""
+        rules = [rule for info in getattr(types[field.name], "__metadata__", ()) for rule in info.metadata]
+        yield field.name, field.default, _uncapitalized(texts.get(field.name, "")), _limits(rules)
 
 
 def _uncapitalized(text: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eastwatch.pages.settings import Setting, settings
 from eastwatch.settings import Settings, SettingsError, load_settings
 
 
@@ -39,6 +40,28 @@ def test_a_file_named_in_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_tests_and_ci_have_variables_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     load(monkeypatch, EASTWATCH_REQUIRE="kafka", EASTWATCH_TEST_KAFKA="h:1")
+
+
+NUMBERS = [one for one in settings() if not isinstance(one.default, bool | str)]
+
+
+@pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.path)
+def test_no_number_may_be_negative(one: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    for nonsense in ("-1", "nan"):
+        monkeypatch.setenv(one.environment, nonsense)
+        with pytest.raises(SettingsError, match=rf"^environment: setting {one.path} = '{nonsense}': input should be"):
+            load_settings()
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in NUMBERS if one.path.startswith(("decode.", "otlp."))], ids=lambda one: one.path
+)
+def test_what_limits_hostile_input_is_never_nothing(one: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    if one.path == "otlp.patience_s":
+        return
+    monkeypatch.setenv(one.environment, "0")
+    with pytest.raises(SettingsError, match=rf"setting {one.path} = '0': input should be greater"):
+        load_settings()
 
 
 @pytest.mark.parametrize(
