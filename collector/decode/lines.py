@@ -11,7 +11,8 @@ A format that the caller does not accept makes a dead letter that says what the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -99,12 +100,22 @@ def decode_lines(lines: Lines, format: str = "auto", limits: Limits = DEFAULT_LI
 
 
 def decode_bodies(values: pa.LargeBinaryArray, format: str, limits: Limits) -> Decoded:
-    """`decode_lines` over message bodies, each with one line or several."""
+    """`decode_lines` over message bodies, each with one line or several. A dead letter is its line as it was sent."""
     parts: list[Decoded] = []
     for first, last in _chunks(values):
         part = decode_lines(split_lines(values.slice(first, last - first)), format, limits)
         parts.append(part if first == 0 else moved(part, np.arange(first, last)))
-    return merged(parts)
+    whole = merged(parts)
+    return replace(whole, dead=_as_sent(values, whole.dead)) if whole.dead else whole
+
+
+def _as_sent(values: pa.LargeBinaryArray, dead: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """Dead letters with the bytes of their whole line: blanks, prefix and envelope, all but the line's end."""
+    letters: list[DeadLetter] = []
+    for message, own in groupby(dead, key=lambda letter: letter.message):
+        lines = values[message].as_py().split(b"\n")
+        letters += (replace(letter, payload=lines[letter.record].removesuffix(b"\r")) for letter in own)
+    return letters
 
 
 def _chunks(values: pa.LargeBinaryArray) -> list[tuple[int, int]]:

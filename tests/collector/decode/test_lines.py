@@ -546,3 +546,18 @@ def test_registry_names() -> None:
         decoder("xml")
     with pytest.raises(ValueError, match="no line format 'otlp_proto'"):
         decode_lines(split_lines(bodies()), "otlp_proto")
+
+
+@pytest.mark.parametrize("format", ["auto", "calls_json"])
+def test_a_dead_letter_is_its_line_as_it_was_sent(format: str) -> None:
+    lines = [
+        b"\x00\x00bad\x00",
+        b" \t{broken ",
+        b'2026-01-01T00:00:00Z stdout F {"a":1}',
+        b'{"log":"nothing\\n","stream":"stdout"}',
+        b'{"ts":"2026-01-01T00:00:00Z","destination_service":"cart","status":"fine"} ',
+    ]
+    messages = [lines[0], b"\r\n".join([b"", *lines[1:3], b""]), lines[3] + b"\n" + lines[4]]
+    decoded = decoder(format).decode(pa.array(messages, pa.large_binary()))
+    found = [(letter.message, letter.record, letter.payload) for letter in decoded.dead]
+    assert found == [(0, 0, lines[0]), (1, 1, lines[1]), (1, 2, lines[2]), (2, 0, lines[3]), (2, 1, lines[4])]
