@@ -12,6 +12,7 @@ import typer
 
 from collector.deadletters import EARLIEST, LATEST, StoredDeadLetter, dead_letter_counts, dead_letters
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
+from eastwatch.cli.terminal import printable
 from eastwatch.cli.times import parse_time, rfc3339
 
 _SHOWN_BYTES = 100
@@ -71,8 +72,7 @@ def _print(letters: Sequence[StoredDeadLetter], total: int) -> None:
         place = f"{letter.source}[{letter.partition}]@{letter.offset}" + (f"/{letter.record}" if letter.record else "")
         shown = ascii(letter.payload[:_SHOWN_BYTES])[2:-1]
         more = "..." if letter.payload_bytes > _SHOWN_BYTES else ""
-        sys.stdout.write(
-            f"{rfc3339(letter.received_at)}  {place}  {letter.format}: {letter.reason}\n    {shown}{more}\n"
-        )
+        told = printable(f"{rfc3339(letter.received_at)}  {place}  {letter.format}: {letter.reason}")
+        sys.stdout.write(f"{told}\n    {shown}{more}\n")
     rest = total - len(letters)
     sys.stdout.write(f"{total} dead letters" + (f", {rest} older ones not shown (--limit)" if rest > 0 else "") + "\n")

@@ -9,6 +9,7 @@ import typer
 from typer import TyperException
 
 from collector.errors import CollectorError
+from eastwatch.cli.terminal import printable
 from eastwatch.settings import SettingsError
 from storage.errors import StorageError
 
@@ -22,7 +23,7 @@ TOLD: tuple[type[Exception], ...] = (StorageError, CollectorError, SettingsError
 
 def tell(message: str) -> None:
     """One line on stderr."""
-    sys.stderr.write(f"eastwatch: {' '.join(message.split())}\n")
+    sys.stderr.write(f"eastwatch: {printable(' '.join(message.split()))}\n")
 
 
 def exit_code_of(error: BaseException) -> int | None:
