@@ -53,13 +53,14 @@ class Pool:
         # A null row has index -1: the code at the end of the list.
         return np.append(self.codes(encoded.dictionary.to_pylist()), np.int32(0))[rows]
 
-    def decode(self, codes: Codes) -> pa.DictionaryArray:
-        """Codes as a dictionary array whose dictionary holds only what occurs, each value once."""
-        used = np.zeros(len(self.values), np.bool_)
-        used[codes] = True
-        new = np.cumsum(used, dtype=np.int32) - 1
-        values = pa.array([self.values[code] for code in np.flatnonzero(used)], pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(new[codes], pa.int32()), values)
+    def decode(self, codes: Codes, rows: Codes | None = None) -> pa.DictionaryArray:
+        """Codes as a dictionary array whose dictionary holds only what occurs, each value once.
+
+        `rows`: for each row the place of its code in `codes`, every place at least once; None = each code is a row.
+        """
+        used, new = distinct_codes(codes, len(self.values))
+        values = pa.array([self.values[code] for code in used.tolist()], pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(new if rows is None else new[rows]), values, safe=False)
 
     def map(self, codes: Codes, function: Callable[[str], str]) -> Codes:
         """`function` of every row's string, called once per distinct one."""

@@ -51,7 +51,7 @@ class OtlpProto:
         parts: dict[str, list[pa.RecordBatch]] = {}
         for signal, indices in self._by_signal(values, dead).items():
             for run in _runs(values, indices):
-                decoded = self._run(signal, values.take(pa.array(run)).cast(pa.binary()), run)
+                decoded = self._run(signal, _messages(values, run), run)
                 dead += decoded.dead
                 for table, batch in decoded.tables.items():
                     parts.setdefault(table, []).append(batch)
@@ -114,10 +114,20 @@ def _runs(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
     return [run.tolist() for run in np.split(np.array(indices), cuts)]
 
 
+def _messages(values: pa.LargeBinaryArray, run: list[int]) -> pa.BinaryArray:
+    """The messages of a run; without a copy where they lie end to end."""
+    if run[-1] - run[0] == len(run) - 1:
+        return values.slice(run[0], len(run)).cast(pa.binary())
+    return values.take(pa.array(run)).cast(pa.binary())
+
+
 def joined_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Batches of one table end to end, in the order of their messages; a column that some lack is null there."""
     if len(batches) == 1:
         return batches[0]
     table = pa.concat_tables([pa.Table.from_batches([b]) for b in batches], promote_options="permissive")
-    order = np.argsort(table.column(MESSAGE).to_numpy(), kind="stable")
-    return table.combine_chunks().take(pa.array(order)).combine_chunks().to_batches()[0]
+    message = table.column(MESSAGE).to_numpy()
+    table = table.combine_chunks()
+    if (message[1:] < message[:-1]).any():
+        table = table.take(pa.array(np.argsort(message, kind="stable"))).combine_chunks()
+    return table.to_batches()[0]

@@ -206,7 +206,7 @@ def _outcomes(operators: pa.RecordBatch, pool: Pool, has_http: Mask, sees_upstre
         for row in first.tolist()
     ]
     return {
-        name: pool.decode(pool.codes(getattr(outcome, name) for outcome in outcomes)[group])
+        name: pool.decode(pool.codes(getattr(outcome, name) for outcome in outcomes), group)
         for name in ("verdict", "denied_by", "fault")
     }
 
@@ -232,9 +232,9 @@ def _end_columns(pool: Pool, ends: Sequence[Endpoints], group: Codes) -> dict[st
     sides = {"source": [end.source for end in ends], "destination": [end.destination for end in ends]}
     for side, found in sides.items():
         for place, part in enumerate(End._fields):
-            columns[f"{side}_{part}"] = pool.decode(pool.codes([end[place] for end in found])[group])
+            columns[f"{side}_{part}"] = pool.decode(pool.codes([end[place] for end in found]), group)
     for name in ("reporter", "direction", "tls", "mesh"):
-        columns[name] = pool.decode(pool.codes(getattr(end, name) for end in ends)[group])
+        columns[name] = pool.decode(pool.codes(getattr(end, name) for end in ends), group)
     for name in ("weak", "by_address"):
         columns[f"_{name}"] = pa.array(np.array([getattr(end, name) for end in ends], np.bool_)[group])
     return columns

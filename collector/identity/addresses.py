@@ -47,6 +47,8 @@ class _Work:
     ts_us: Int64s
     text: dict[str, Codes]
     address: dict[str, Codes]
+    changed: set[str]
+    """Columns of `text` that are no longer as they came."""
     proxied: Mask
     """Rows that come from `to_calls`: both ends are worked out already. A mixed topic gives both kinds in one batch."""
 
@@ -58,7 +60,9 @@ class _Work:
         return self.text[name] == self.pool.code(value)
 
     def set_text(self, name: str, where: Mask, codes: Codes | int) -> None:
-        self.text[name] = np.where(where, codes, self.text[name]).astype(np.int32)
+        if np.any(where):
+            self.text[name] = np.where(where, codes, self.text[name]).astype(np.int32)
+            self.changed.add(name)
 
     def flag(self, name: str) -> Mask:
         if name not in self.calls.schema.names:
@@ -109,6 +113,7 @@ def _work(calls: pa.RecordBatch) -> _Work:
         ips=ips,
         ts_us=ts_us,
         text={name: pool.encode(calls.column(name)) if name in names else nothing for name in texts},
+        changed=set(),
         address={name: ips.encode(calls.column(name)) if name in names else nothing for name in addresses},
         proxied=calls.column("_downstream_local_ip").is_valid().to_numpy(zero_copy_only=False)
         if "_downstream_local_ip" in names
@@ -145,6 +150,7 @@ def _from_host_names(work: _Work, book: AddressBook) -> None:
         outside.append(resolved[2])
     work.text["destination_service"] = np.array(services, np.int32)[group]
     work.text["destination_namespace"] = np.array(namespaces, np.int32)[group]
+    work.changed |= {"destination_service", "destination_namespace"}
     is_outside = np.array(outside, np.bool_)[group]
     came_in = work.is_text("direction", "egress") & ~is_outside & (work.text["destination_service"] != 0)
     work.set_text("direction", work.proxied & came_in, 0)
@@ -295,6 +301,11 @@ def _direct(work: _Work) -> None:
     work.set_text("direction", blank, code.astype(np.int32))
 
 
+def _is_coded(column: pa.Array | None) -> bool:
+    """Whether a column is text as a dictionary without nulls, which is what completed columns are."""
+    return column is not None and pa.types.is_dictionary(column.type) and column.null_count == 0
+
+
 def _finish(work: _Work) -> pa.RecordBatch:
     calls, pool = work.calls, work.pool
     unset = work.text["reporter"] == 0
@@ -304,7 +315,7 @@ def _finish(work: _Work) -> pa.RecordBatch:
     work.set_text("tls", work.text["tls"] == 0, derived_tls)
     columns = {name: calls.column(name) for name in calls.schema.names if name not in _AUXILIARY}
     for name, codes in work.text.items():
-        if name != "authority":
+        if name != "authority" and (name in work.changed or not _is_coded(columns.get(name))):
             columns[name] = pool.decode(codes)
     if work.proxied.any():
         for name in ("source_ip", "source_remote_ip"):

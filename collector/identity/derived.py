@@ -98,7 +98,7 @@ def _outcomes(calls: pa.RecordBatch, pool: Pool) -> dict[str, pa.Array]:
         for row in first.tolist()
     ]
     return {
-        name: pool.decode(pool.codes(getattr(outcome, name) for outcome in outcomes)[group])
+        name: pool.decode(pool.codes(getattr(outcome, name) for outcome in outcomes), group)
         for name in ("verdict", "denied_by", "fault")
     }
 
