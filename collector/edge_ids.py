@@ -25,7 +25,8 @@ EVIDENCE = "log"
 COUNTED_LOG_TYPES = frozenset({"", "request", "connection_end"})
 """Any other line (start, periodic, one attempt of several) tells of a call that a line of these tells of too."""
 
-_NAMES = ("namespace", "workload", "service", "principal")
+_NAMES = ("workload", "service", "principal")
+"""What names a side; a namespace alone does not."""
 _UNKNOWN_IP = bytes(16)
 _HEAD = EDGE_KEY_FIELDS.index("source_cluster")
 _HALF = EDGE_KEY_FIELDS.index("destination_cluster")

@@ -203,9 +203,10 @@ class Names:
             local = node_id(endpoint.hint, host)
             if local in self._by_name.get(host, set()):
                 return [Segment(*ALWAYS, local)]
-        if len(parts) >= 2 and (len(parts) == 2 or parts[2] == "svc"):
+        in_cluster = len(parts) >= 3 and parts[2] == "svc"
+        if len(parts) == 2 or in_cluster:
             node = node_id(parts[1], parts[0])
-            if node in self._by_name.get(parts[0], set()):
+            if in_cluster or node in self._by_name.get(parts[0], set()):
                 return [Segment(*ALWAYS, node)]
         if len(parts) == 1 and (match := self._only_match(host)):
             return [Segment(*ALWAYS, match)]

@@ -25,6 +25,7 @@ ROW_LIMIT = 1_000_000
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
 
 SIDES = ("source", "destination")
 
@@ -39,7 +40,7 @@ def service_map(
 ) -> ServiceMap:
     """The map of the calls that began in [since, until), by default of everything stored.
 
-    Minutes are the finest grain of the rollups: `since` is rounded down to one and `until` up.
+    Minutes are the finest grain of the rollups: `since` is rounded down to one and `until` up, and the map says so.
 
     Args:
         namespace: keep edges with an end in this namespace.
@@ -57,7 +58,8 @@ def service_map(
         {**window.parameters(), "row_limit": ROW_LIMIT},
         external={"endpoint_nodes": placed},
     ).to_pylist()
-    shown = _extent(rows) if since is None and until is None else (since, until)
+    first, last = _extent(rows)
+    shown = (window.head_since if since else first, window.tail_until if until else last)
     return _assemble(rows, nodes, names.gateways, shown, namespace, service)
 
 
@@ -97,10 +99,10 @@ class _Window:
 
     @classmethod
     def of(cls, since: datetime | None, until: datetime | None) -> _Window:
-        start = (since or EARLIEST).astimezone(UTC).replace(second=0, microsecond=0)
-        end = (until or LATEST).astimezone(UTC)
+        start = max(since or EARLIEST, EARLIEST).astimezone(UTC).replace(second=0, microsecond=0)
+        end = min(until or LATEST, LATEST).astimezone(UTC)
         if end.second or end.microsecond:
-            end = end.replace(second=0, microsecond=0) + timedelta(minutes=1)
+            end = end.replace(second=0, microsecond=0) + _MINUTE
         first_hour = start if start.minute == 0 else start.replace(minute=0) + timedelta(hours=1)
         last_hour = end.replace(minute=0)
         if last_hour <= first_hour:
@@ -157,7 +159,7 @@ def _assemble(
     for row in rows:
         by_edge[nodes[int(row["source"])], nodes[int(row["destination"])]][row["evidence"]] = row
     gateways = known_gateways | {nodes[int(row["source"])] for row in rows if row["gateway_rows"]}
-    seconds = _seconds(shown, rows)
+    seconds = _seconds(shown)
     edges: list[Edge] = []
     traits: dict[str, tuple[set[str], set[str]]] = {}
     for pair, evidence in by_edge.items():
@@ -271,10 +273,10 @@ def _extent(rows: Sequence[Mapping[str, Any]]) -> tuple[datetime | None, datetim
     return min(row["first_ts"] for row in rows), max(row["last_ts"] for row in rows)
 
 
-def _seconds(shown: tuple[datetime | None, datetime | None], rows: Sequence[Mapping[str, Any]]) -> float | None:
-    first, last = _extent(rows)
-    start, end = shown[0] or first, shown[1] or last
-    return None if start is None or end is None else max((end - start).total_seconds(), 0.0) or None
+def _seconds(shown: tuple[datetime | None, datetime | None]) -> float | None:
+    """Length of the window that was counted; None when it is a single moment."""
+    start, end = shown
+    return None if start is None or end is None or end <= start else (end - start).total_seconds()
 
 
 def _micros(time: datetime) -> int:

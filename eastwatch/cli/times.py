@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import typer
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _RELATIVE = re.compile(r"-(\d{1,9})([smhdw])")
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Read a time; one without an offset is UTC.
+    """Read a time; one without an offset is UTC. Nothing is stored outside 1971..2100: a time there means the nearest end.
 
     Raises:
         typer.BadParameter: neither RFC 3339 nor relative.
@@ -23,9 +24,10 @@ def parse_time(text: str, now: datetime) -> datetime:
         if match := _RELATIVE.fullmatch(text):
             return now - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
         at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no time, expected RFC 3339 (2026-01-31T12:00:00Z) or -2h") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return min(max(at, EARLIEST), LATEST)
 
 
 def rfc3339(at: datetime) -> str:

@@ -7,6 +7,5 @@ SELECT
 FROM calls
 WHERE edge_id = 0
     AND log_type IN ('', 'request', 'connection_end')
-    AND (destination_ip != toIPv6('::') OR destination_namespace != '' OR destination_workload != ''
-        OR destination_service != '' OR destination_principal != '')
+    AND (destination_ip != toIPv6('::') OR destination_workload != '' OR destination_service != '' OR destination_principal != '')
 GROUP BY minute

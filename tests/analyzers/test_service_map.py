@@ -242,3 +242,50 @@ def test_a_gateways_edge_is_ingress_on_both_sides_lines(engine: Engine) -> None:
     (edge,) = found.edges
     assert (edge.direction, edge.requests, edge.attempts) == ("ingress", 1, 1)
     assert {node.id: node.kind for node in found.nodes} == {"shop/gateway": "gateway", "shop/web": "service"}
+
+
+def test_what_retention_left_in_coarser_rollups_is_still_shown(engine: Engine) -> None:
+    insert_calls(engine, [named(0, "web", "api"), named(1800, "web", "api", operation="GET /a")])
+    insert_spans(engine, [span(1, "a", "", "jobs", "client", peer_service="mail")])
+    derive(engine, now=NOW)
+    log, trace = ("shop/web", "shop/api"), ("jobs", "mail")
+
+    def requests(**window: Any) -> dict[tuple[str, str], int]:
+        return {pair: edge.requests for pair, edge in edges(engine, **window).items()}
+
+    half_hour = {"since": at(0), "until": at(1800)}
+    assert requests(**half_hour) == {log: 1, trace: 1}
+    for table in ("edges_1m", "derived_edges_1m"):
+        engine.execute(f"TRUNCATE TABLE {table}")
+    assert requests(**half_hour) == requests() == {log: 2, trace: 1}
+    for table in ("edges_1h", "derived_edges_1h"):
+        engine.execute(f"TRUNCATE TABLE {table}")
+    assert requests() == {log: 2, trace: 1}
+
+
+def test_a_rate_is_over_the_whole_minutes_that_were_counted(engine: Engine) -> None:
+    insert_calls(engine, [named(30, "web", "api"), named(31, "web", "api")])
+    found = service_map(engine, at(45), at(46))
+    assert (found.since, found.until) == (at(0), at(60))
+    assert [edge.rps for edge in found.edges] == [pytest.approx(2 / 60, abs=1e-6)]
+
+
+def test_lines_do_not_speak_for_an_address_that_the_inventory_knows_of_another_time(engine: Engine) -> None:
+    """A pod had the address before and another after; the lines of the later one say nothing of the time between."""
+    insert(engine, ALIASES, [alias("10.0.0.7", "web", -600, 0), alias("10.0.0.7", "job", 600, 6000)])
+    mapped = bytes(10) + b"\xff\xff" + bytes((10, 0, 0, 7))
+    insert_calls(engine, [by_address(300, "10.0.0.7"), named(700, "job", "db", source_ip=mapped)])
+    derive(engine, now=NOW)
+    assert edges(engine).keys() == {("unknown", "shop/db"), ("shop/job", "shop/db")}
+
+
+def test_the_pod_under_a_sidecar_is_no_host_outside(engine: Engine) -> None:
+    mapped = bytes(10) + b"\xff\xff" + bytes((10, 0, 0, 20))
+    inbound = {"edge_id": 0, "reporter": "destination", "destination_ip": mapped, "verdict": "denied"}
+    insert_calls(engine, [call(0, **inbound)])
+    derive(engine, now=NOW)
+    (edge,) = service_map(engine).edges
+    assert (edge.source, edge.destination, edge.direction) == ("unknown", "10.0.0.20", "east_west")
+    insert_calls(engine, [call(1, **inbound, destination_namespace="shop", destination_service="cart")])
+    derive(engine, now=NOW + timedelta(minutes=1))
+    assert {pair: edge.denied for pair, edge in edges(engine).items()} == {("unknown", "shop/cart"): 2}

@@ -1,8 +1,9 @@
 -- Edges of the calls in [since, until) whose caller or destination is known by its address only (edge_id 0).
 --
--- An address is the pod or service that the alias table names at the time of the call; else the workload that the lines
--- within an hour name for it, where they agree; else, for a caller, the one source-side line of the same request id to
--- the same destination. What stays unresolved is the unknown caller, or a host outside named by its address.
+-- An address is the pod or service that the alias table names at the time of the call; if that table never knew it, the
+-- workload that the lines within an hour name for it themselves, where they agree; else, for a caller, the one
+-- source-side line of the same request id to the same destination. What stays unresolved is the unknown caller, or a
+-- host outside named by its address; the callee of its own sidecar's line is no host outside, whatever its name.
 --
 -- Inputs: since, until (UTC seconds, whole minutes), generation, derived_on (as trace_edges). Output: derived_edges_1m.
 INSERT INTO derived_edges_1m
@@ -19,17 +20,18 @@ WITH
             SELECT source_ip AS ip,
                 (source_cluster, source_namespace, source_workload, source_service, source_version, source_principal) AS said
             FROM calls
-            WHERE edge_id != 0 AND reporter = 'source'
+            WHERE reporter = 'source' AND (bitTest(logged, 6) OR bitTest(logged, 7))
                 AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalHour(1) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalHour(1)
             UNION ALL
             SELECT destination_ip AS ip,
                 (destination_cluster, destination_namespace, destination_workload, destination_service,
                     destination_version, destination_principal) AS said
             FROM calls
-            WHERE edge_id != 0 AND reporter = 'destination'
+            WHERE reporter = 'destination' AND (bitTest(logged, 16) OR bitTest(logged, 17))
                 AND ts >= {since:DateTime64(0, 'UTC')} - toIntervalHour(1) AND ts < {until:DateTime64(0, 'UTC')} + toIntervalHour(1)
         )
         WHERE ip != toIPv6('::') AND NOT startsWith(IPv6NumToString(ip), '::ffff:127.') AND (said.3 != '' OR said.4 != '')
+            AND ip NOT IN (SELECT ip FROM named_addresses)
         GROUP BY ip
         HAVING uniqExact((said.2, said.4, if(said.4 = '', said.3, ''))) = 1
     ),
@@ -49,8 +51,8 @@ WITH
         SELECT *
         FROM calls
         WHERE edge_id = 0 AND log_type IN ('', 'request', 'connection_end')
-            AND (destination_ip != toIPv6('::') OR destination_namespace != '' OR destination_workload != ''
-                OR destination_service != '' OR destination_principal != '')
+            AND (destination_ip != toIPv6('::') OR destination_workload != '' OR destination_service != ''
+                OR destination_principal != '')
             AND ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
     ),
     caller AS (
@@ -64,7 +66,7 @@ WITH
             u.destination_version AS destination_version, u.destination_principal AS destination_principal,
             u.destination_ip AS destination_ip,
             multiIf(
-                u.source_namespace != '' OR u.source_workload != '' OR u.source_service != '' OR u.source_principal != '',
+                u.source_workload != '' OR u.source_service != '' OR u.source_principal != '',
                     (toString(u.source_cluster), toString(u.source_namespace), toString(u.source_workload),
                         toString(u.source_service), toString(u.source_version), toString(u.source_principal)),
                 a.name != '' AND u.ts < a.valid_to,
@@ -85,8 +87,9 @@ WITH
             c.response_flags AS response_flags, c.verdict AS verdict, c.fault AS fault, c.logged AS logged,
             c.duration_us AS duration_us, c.bytes_sent AS bytes_sent, c.bytes_received AS bytes_received,
             c.source AS source,
+            c.destination_workload != '' OR c.destination_service != '' OR c.destination_principal != '' AS named,
             multiIf(
-                c.destination_namespace != '' OR c.destination_workload != '' OR c.destination_service != '' OR c.destination_principal != '',
+                named,
                     (toString(c.destination_cluster), toString(c.destination_namespace), toString(c.destination_workload),
                         toString(c.destination_service), toString(c.destination_version), toString(c.destination_principal)),
                 a.name != '' AND c.ts < a.valid_to,
@@ -95,7 +98,7 @@ WITH
                 c.destination_ip != toIPv6('::'), ('', '', '', replaceOne(IPv6NumToString(c.destination_ip), '::ffff:', ''), '', ''),
                 ('', '', '', '', '', '')) AS destination,
             c.destination_service = '' AND destination.4 != '' AND destination.2 = '' AND destination.3 = ''
-                AND NOT (l.names.4 != '') AND (isIPv4String(destination.4) OR isIPv6String(destination.4)) AS outside
+                AND l.names.4 = '' AND (isIPv4String(destination.4) OR isIPv6String(destination.4)) AS outside
         FROM caller AS c
         ASOF LEFT JOIN named_addresses AS a ON c.destination_ip = a.ip AND c.ts >= a.valid_from
         LEFT JOIN spoken_for AS l ON c.destination_ip = l.ip
@@ -103,7 +106,10 @@ WITH
     keyed AS (
         SELECT
             'log' AS evidence, reporter,
-            if(outside, 'egress', if(direction = '', 'east_west', toString(direction))) AS direction,
+            multiIf(
+                outside AND reporter != 'destination', 'egress',
+                direction = '' OR (direction = 'egress' AND NOT named), 'east_west',
+                toString(direction)) AS direction,
             protocol, tls,
             source.1 AS source_cluster, source.2 AS source_namespace, source.3 AS source_workload,
             source.4 AS source_service, source.5 AS source_version, source.6 AS source_principal,

@@ -8,8 +8,11 @@
 -- seconds; row_limit (rows).
 -- Output: one row per edge (source and destination are node numbers) and evidence; histogram has the buckets of edges_1m.
 WITH
-    (SELECT min(received_on) FROM edges_1m) AS minutes_kept_from,
-    (SELECT min(received_on) FROM edges_1h) AS hours_kept_from,
+    -- An empty table keeps nothing: then everything older comes from the coarser one.
+    (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM edges_1m) AS minutes_kept_from,
+    (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM edges_1h) AS hours_kept_from,
+    (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1m) AS derived_minutes_kept_from,
+    (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1h) AS derived_hours_kept_from,
     edge_rows AS (
         SELECT minute AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
             statuses, grpc_statuses, faults, histogram, first_ts, last_ts
@@ -46,10 +49,27 @@ WITH
         SELECT hour AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
             statuses, grpc_statuses, faults, histogram, first_ts, last_ts
         FROM derived_edges_1h
-        WHERE hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')}
+        WHERE ((hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
+            OR (derived_on < derived_minutes_kept_from
+                AND ((hour >= toStartOfHour({head_since:DateTime64(0, 'UTC')}) AND hour < {head_until:DateTime64(0, 'UTC')})
+                    OR (hour >= toStartOfHour({tail_since:DateTime64(0, 'UTC')}) AND hour < {tail_until:DateTime64(0, 'UTC')}))))
             AND (kind, hour, generation) IN (
                 SELECT kind, period, max(generation) FROM derived_periods
-                WHERE grain = '1h' AND period >= {hours_since:DateTime64(0, 'UTC')} AND period < {hours_until:DateTime64(0, 'UTC')}
+                WHERE grain = '1h' AND period >= toStartOfHour({head_since:DateTime64(0, 'UTC')})
+                    AND period < {tail_until:DateTime64(0, 'UTC')}
+                GROUP BY kind, period)
+        UNION ALL
+        SELECT day AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults,
+            mapApply((bucket, n) -> (CAST(if(bucket <= 0, bucket, 5 * bucket - 2), 'Int16'), n), histogram) AS histogram,
+            first_ts, last_ts
+        FROM derived_edges_1d
+        WHERE derived_on < derived_hours_kept_from
+            AND day >= toStartOfDay({head_since:DateTime64(0, 'UTC')}) AND day < {tail_until:DateTime64(0, 'UTC')}
+            AND (kind, day, generation) IN (
+                SELECT kind, period, max(generation) FROM derived_periods
+                WHERE grain = '1d' AND period >= toStartOfDay({head_since:DateTime64(0, 'UTC')})
+                    AND period < {tail_until:DateTime64(0, 'UTC')}
                 GROUP BY kind, period)
     ),
     keys AS (
