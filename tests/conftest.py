@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -60,14 +61,19 @@ def empty(engine: Engine) -> None:
 
 @pytest.fixture
 def run_in_process() -> RunInProcess:
-    """Run Python source in a fresh process: `run_in_process(source, *args, timeout_s=60, check=True, env={})`.
+    """Run Python source in a fresh process: `run_in_process(source, *args, timeout_s=60, check=True, env={}, stdin=…)`.
 
     The repository is importable, `args` are in `sys.argv[1:]`, output is captured as text. With `check` a failure of
     the process fails the test and shows what it wrote.
     """
 
     def run(
-        source: str, *args: object, timeout_s: float = 60, check: bool = True, env: dict[str, str] | None = None
+        source: str,
+        *args: object,
+        timeout_s: float = 60,
+        check: bool = True,
+        env: dict[str, str] | None = None,
+        stdin: IO[str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", source, *map(str, args)],
@@ -76,6 +82,7 @@ def run_in_process() -> RunInProcess:
             timeout=timeout_s,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            stdin=stdin,
         )
         if check and done.returncode:
             pytest.fail(f"process ended with {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -108,6 +108,12 @@ def _unreachable(url: KafkaUrl, waited_s: float, warnings: list[str]) -> Collect
             return SourceRefused(
                 f"{url.label}: the broker refused user {url.user!r}, expected a user and password for {url.mechanism}"
             )
+    if url.mechanism and any("connection to" in message and "socket disconnected" in message for message in warnings):
+        # The client often hears the end of the connection before it reads why.
+        return SourceRefused(
+            f"{url.label}: the broker refused user {url.user!r}, or does not speak {url.security}: it ends the"
+            f" connection at the login; expected a user and password for {url.mechanism}"
+        )
     failures = [message for message in warnings if "failed" in message.lower()]
     last = f" (last: {failures[-1][:200]})" if failures else ""
     return SourceUnavailable(

@@ -11,7 +11,10 @@ class KafkaOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     session_timeout_s: float = Field(
-        default=9.0, ge=6, le=300, description="seconds after which the group gives up a silent ingester"
+        default=9.0,
+        ge=1,
+        le=300,
+        description="seconds after which the group gives up a silent ingester; brokers refuse less than 6 by default",
     )
     connect_timeout_s: float = Field(default=10.0, gt=0, le=300, description="seconds to wait for the first broker")
     fetch_bytes: int = Field(default=128 << 20, ge=1 << 16, description="bytes of one fetch from a broker")

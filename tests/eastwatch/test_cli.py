@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from eastwatch.cli import COMMANDS, run
-from tests.support.cli import eastwatch, eastwatch_json
+from tests.conftest import RunInProcess
 
 LINE = (
     '{"ts":"2026-01-01T00:00:01Z","source_namespace":"shop","source_service":"web","destination_namespace":"shop",'
@@ -73,37 +71,42 @@ def test_help_names_every_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert all(name in said for name in COMMANDS)
 
 
-def test_a_store_from_nothing_to_dead_letters(tmp_path: Path) -> None:
-    store = f"chdb:{tmp_path / 'store'}"
-    (tmp_path / "calls.jsonl").write_text(LINE + "garbage\n")
-    # The global option stands before the command's name or after it.
-    first = json.loads(eastwatch("--store", store, "ingest", f"file:{tmp_path}/calls.jsonl", "--json"))
-    assert (first["stored"], first["dead_lettered"], first["accepted"]) == (1, 1, 2)
-    again = json.loads(eastwatch("ingest", f"file:{tmp_path}/calls.jsonl", "--json", "--store", store))
-    assert again["messages"] == 0
-    found = eastwatch_json("deadletters", "list", "--store", store)
-    assert [(one["offset"], one["payload"]) for one in found["dead_letters"]] == [(len(LINE), "garbage")]
-    assert eastwatch("migrate", "--store", store).endswith("is up to date\n")
-    assert "pending" not in eastwatch("migrate", "--status", "--store", store)
-    assert eastwatch("ingest", f"file:{tmp_path}/calls.jsonl?format=xml", "--store", store, expect=2) == ""
+IN_ONE_PROCESS = """
+import contextlib, io, json, sys
+from eastwatch.cli import run
+told = []
+for arguments in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(arguments)
+    told.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(told))
+"""
 
 
-def test_standard_input(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from eastwatch.cli import main; main()",
-        "ingest",
-        "stdin:?format=calls_json",
-        "--json",
+def test_a_store_from_nothing_to_dead_letters(tmp_path: Path, run_in_process: RunInProcess) -> None:
+    store, source = f"chdb:{tmp_path / 'store'}", f"file:{tmp_path}/calls.jsonl"
+    (tmp_path / "calls.jsonl").write_text(LINE + "garbage")
+    (tmp_path / "stdin.jsonl").write_text(LINE * 3)
+    commands = [
+        # The global option stands before the command's name or after it.
+        ["--store", store, "ingest", source, "--json"],
+        ["ingest", source, "--json", "--store", store],
+        ["deadletters", "list", "--json", "--store", store],
+        ["migrate", "--store", store],
+        ["migrate", "--status", "--store", store],
+        ["ingest", f"{source}?format=xml", "--store", store],
+        ["ingest", "stdin:?format=calls_json", "--json", "--store", store],
     ]
-    done = subprocess.run(
-        [*command, "--store", f"chdb:{tmp_path / 'store'}"],
-        input=LINE * 3,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["stored"] == 3
+    with (tmp_path / "stdin.jsonl").open() as stdin:
+        done = run_in_process(IN_ONE_PROCESS, json.dumps(commands), stdin=stdin, timeout_s=120)
+    codes, told, errors = zip(*json.loads(done.stdout), strict=True)
+    assert codes == (0, 0, 0, 0, 0, 2, 0), errors
+    first, again, found, *_ = map(json.loads, told[:3])
+    assert (first["stored"], first["dead_lettered"], first["accepted"]) == (1, 1, 2)
+    assert again["messages"] == 0
+    assert [(one["offset"], one["payload"]) for one in found["dead_letters"]] == [(len(LINE), "garbage")]
+    assert told[3].endswith("is up to date\n")
+    assert "pending" not in told[4]
+    assert told[5] == ""
+    assert json.loads(told[6])["stored"] == 3

@@ -27,6 +27,7 @@ from tests.support.poll import poll
 VERSION = "4.1.0"
 CACHE = Path.home() / ".cache" / "eastwatch" / "kafka" / VERSION
 START_LIMIT_S = 60
+QUICK_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 USER, PASSWORD = "ingester", "right-horse"
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
@@ -136,7 +137,7 @@ class KafkaBroker:
         command = [
             "java",
             "-Xmx512m",
-            "-XX:+UseSerialGC",
+            *QUICK_START,
             f"-Dlog4j2.configurationFile={self._directory}/log4j2.properties",
         ]
         command += ["-cp", f"{CACHE}/*", "kafka.Kafka", f"{self._directory}/server.properties"]
@@ -236,7 +237,14 @@ def kafka_broker(directory: Path) -> Iterator[KafkaBroker]:
         "appender.out.layout.pattern=%d %p %m (%c)%n\n"
     )
     cluster_id = "eastwatchtestsaaaaaaaA"
-    command = ["java", "-Xmx256m", f"-Dlog4j2.configurationFile={directory}/log4j2.properties", "-cp", f"{jars}/*"]
+    command = [
+        "java",
+        "-Xmx256m",
+        *QUICK_START,
+        f"-Dlog4j2.configurationFile={directory}/log4j2.properties",
+        "-cp",
+        f"{jars}/*",
+    ]
     command += ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", f"{directory}/server.properties"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     broker = KafkaBroker(f"127.0.0.1:{plain}", f"127.0.0.1:{sasl}", directory)

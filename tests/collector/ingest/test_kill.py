@@ -12,7 +12,6 @@ import pytest
 
 from collector.sources.urls import DEFAULT_GROUP
 from tests.collector.ingest.kafka_reader import line
-from tests.support.cli import eastwatch
 from tests.support.feed import produce
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.poll import poll
@@ -22,15 +21,18 @@ pytestmark = pytest.mark.kafka
 ROOT = Path(__file__).parents[3]
 PARTITIONS = 3
 _START = "from eastwatch.cli import main; main()"
-_COUNT = """
+_LAST = """
 import sys
+from eastwatch.cli import run
 from storage.connect import open_store
 from tests.collector.ingest.kafka_reader import exact
-engine = open_store(sys.argv[1])
+store, *arguments = sys.argv[1:]
+assert run(arguments) == 0
+engine = open_store(store)
 print(exact(engine))
 engine.close()
 """
-SMALL = "[ingest]\nbatch_messages = 50\nbatch_age_s = 0.05\ncommit_interval_s = 0\n[kafka]\nsession_timeout_s = 6\n"
+SMALL = "[ingest]\nbatch_messages = 50\nbatch_age_s = 0.05\ncommit_interval_s = 0\n[kafka]\nsession_timeout_s = 1\n"
 """Many small batches, so that a kill hits one at any point."""
 
 
@@ -59,9 +61,14 @@ def test_kill_at_any_point(kafka: KafkaBroker, tmp_path: Path, seed: int, kills:
         finally:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-    eastwatch(*arguments, "--until-idle")
-    counted = subprocess.run(
-        [sys.executable, "-c", _COUNT, store], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120
+    last = subprocess.run(
+        [sys.executable, "-c", _LAST, store, *arguments, "--until-idle"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
     )
+    assert last.returncode == 0, last.stderr
     expected = {"calls": total, "different": total, "requests": total, "dead": 0}
-    assert counted.stdout.strip() == str(expected)
+    assert last.stdout.splitlines()[-1] == str(expected)
