@@ -98,6 +98,10 @@ def calls(lines: Lines, shape: Shape) -> tuple[pa.RecordBatch, list[tuple[int, s
     return batch, [(int(shape.rows[row]), reason) for row, reason in sorted(refused.items())]
 
 
+_CODES = {"status", "grpc_status", "attempt", "source_port", "destination_port"}
+"""Numbers of which a fraction is a mistake, not a measurement."""
+
+
 def _refuse(
     refused: dict[int, str], wrong: np.ndarray[Any, Any], name: str, text: pa.StringArray, expected: str
 ) -> None:
@@ -117,7 +121,7 @@ def _column(name: str, kind: str, given: JsonColumn, refused: dict[int, str]) ->
     if kind in _UNSIGNED:
         to, largest = _UNSIGNED[kind]
         largest = LARGEST.get(name, largest)
-        values, wrong = unsigned(filled, to, largest)
+        values, wrong = unsigned(filled, to, largest, fractions=name not in _CODES)
         _refuse(refused, wrong, name, text, f"a number 0..{largest}")
         return values.fill_null(0)
     if kind == "IPv6":

@@ -40,7 +40,7 @@ def typed(text: Mapping[str, pa.StringArray]) -> tuple[dict[str, pa.Array], dict
             wrong |= ~present(values)
             expected = "a time within 1971..2100 (RFC 3339, or a number of seconds since 1970)"
         elif name == "response_code":
-            columns[name], wrong = unsigned(values, pa.uint16(), 999)
+            columns[name], wrong = unsigned(values, pa.uint16(), 999, fractions=False)
             expected = "a status 0..999"
         elif name in ("bytes_received", "bytes_sent"):
             columns[name], wrong = unsigned(values, pa.uint64(), _LARGEST_UINT64)

@@ -93,8 +93,8 @@ def numbers(text: pa.StringArray) -> tuple[pa.DoubleArray, Mask]:
     return values, wrong
 
 
-def unsigned(text: pa.StringArray, kind: pa.DataType, largest: int) -> tuple[pa.Array, Mask]:
-    """Whole numbers 0..`largest` as `kind`; a fraction is rounded to the nearest (half to even)."""
+def unsigned(text: pa.StringArray, kind: pa.DataType, largest: int, *, fractions: bool = True) -> tuple[pa.Array, Mask]:
+    """Whole numbers 0..`largest` as `kind`; a fraction is rounded to the nearest (half to even), or wrong."""
     try:
         whole = text.cast(pa.uint64())
         wrong = np.zeros(len(text), np.bool_)
@@ -104,11 +104,13 @@ def unsigned(text: pa.StringArray, kind: pa.DataType, largest: int) -> tuple[pa.
         others, wrong = numbers(_only(text, ~plain))
         rounded = pc.round(others, round_mode="half_to_even").to_numpy(zero_copy_only=False)
         fits = (rounded >= 0) & (rounded <= min(largest, 1 << 63))
+        if not fractions:
+            fits &= rounded == others.to_numpy(zero_copy_only=False)
         wrong |= present(others) & ~fits
         rest = pa.array(np.where(fits, rounded, 0).astype(np.uint64), mask=~fits)
         whole = pc.coalesce(whole, rest)
     if len(whole) > whole.null_count and pc.max(whole).as_py() > largest:
-        large = pc.greater(whole, largest).fill_null(False).to_numpy(zero_copy_only=False)
+        large = pc.greater(whole, pa.scalar(largest, pa.uint64())).fill_null(False).to_numpy(zero_copy_only=False)
         wrong |= large
         whole = pc.if_else(pa.array(large), pa.scalar(None, pa.uint64()), whole)
     return whole.cast(kind), wrong

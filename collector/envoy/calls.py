@@ -161,7 +161,7 @@ def _protocol(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> pa.Dicti
     known = pool.map(logged, lambda text: _PROTOCOLS.get(text, "http" if text else ""))
     carried = operators.column("carried").to_numpy()
     tells = _has_bit(carried, "protocol") | _has_bit(carried, "method") | _has_bit(carried, "path")
-    missing = np.where(has_http, pool.code("http"), np.where(tells, pool.code("tcp"), pool.code("unknown")))
+    missing = np.where(has_http, pool.code("http"), np.where(tells, pool.code("tcp"), pool.code("")))
     protocol = np.where(known != 0, known, missing)
     content = pool.test(pool.encode(operators.column("content_type")), lambda text: text.startswith("application/grpc"))
     agent = pool.test(pool.encode(operators.column("user_agent")), lambda text: text.startswith("grpc-"))

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from collector.coded import Codes, Pool, distinct_codes, groups
 from collector.identity.address_book import AddressBook, Int64s, Owner
-from collector.identity.clusters import parse_host
+from collector.identity.clusters import parse_host, split_port
 from collector.identity.derived import fill_derived
+from collector.identity.kubernetes import workload_of
 from collector.identity.principals import parse_principal
 from collector.identity.socket_addresses import AddressPool
 
@@ -92,6 +93,7 @@ def complete(calls: pa.RecordBatch, book: AddressBook) -> pa.RecordBatch:
     _gateways(work, book, own)
     _fill_source(work, book, own)
     _fill_destination(work, book)
+    _from_pods(work)
     _direct(work)
     return _finish(work)
 
@@ -166,6 +168,9 @@ def _host(name: str, namespace: str, book: AddressBook) -> tuple[str, str, bool]
     if host.service and host.namespace in ("", namespace or host.namespace):
         # A short name keeps its spelling: it may be no host at all.
         return (name if not host.namespace and not host.port else host.service), namespace or host.namespace, False
+    if host.is_address:
+        # Whose address it is, is told when the map is read; as nobody's it is a host outside.
+        return split_port(name)[0], "", True
     if namespace or not host.external:
         return name, namespace, False
     if host.external in book.hosts:
@@ -175,6 +180,16 @@ def _host(name: str, namespace: str, book: AddressBook) -> tuple[str, str, bool]
     if len(labels) == 2 and (labels[1], labels[0]) in book.services:
         return labels[0], labels[1], False
     return host.external, "", True
+
+
+def _from_pods(work: _Work) -> None:
+    """The name of a pod tells its workload, where nothing better is known of a side."""
+    for side in ("source", "destination"):
+        pod = work.text[f"{side}_pod"]
+        named = work.text[f"{side}_workload"] | work.text[f"{side}_service"] | work.text[f"{side}_principal"]
+        nameless = (named == 0) & (pod != 0)
+        if nameless.any():
+            work.set_text(f"{side}_workload", nameless, work.pool.map(pod, workload_of))
 
 
 def _find(work: _Work, book: AddressBook, address: str, rows: Mask) -> Int64s:

@@ -49,7 +49,7 @@ def _protocol(calls: pa.RecordBatch) -> pa.Array:
     grpc = _logged(calls, "grpc_status")
     http = _logged(calls, "method", "path", "status", "authority")
     pool = Pool()
-    codes = np.where(grpc, pool.code("grpc"), np.where(http, pool.code("http"), pool.code("unknown")))
+    codes = np.where(grpc, pool.code("grpc"), np.where(http, pool.code("http"), pool.code("")))
     return pool.decode(codes.astype(np.int32))
 
 
@@ -121,7 +121,16 @@ def fill_derived(calls: pa.RecordBatch) -> pa.RecordBatch:
         stated = {name: _merged(calls, name, blank, derived[name]) for name, blank in blanks.items()}
         for name, column in stated.items():
             calls = _with(calls, name, column)
+        # A refusal that the row states itself, and not its flags or details, is the mesh's too.
+        refused = blanks["fault"] & _is(calls, "verdict", "denied")
+        if refused.any():
+            calls = _with(calls, "fault", _merged(calls, "fault", refused, constant("mesh", calls.num_rows)))
     return calls
+
+
+def _is(calls: pa.RecordBatch, name: str, value: str) -> Mask:
+    pool = Pool()
+    return pool.encode(calls.column(name)) == pool.code(value)
 
 
 def _with(calls: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:

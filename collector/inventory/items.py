@@ -209,7 +209,10 @@ def _slice(read: _Reader, _: int) -> Item:
     if read.text("addressType") != "FQDN":
         for entry in read.objects("endpoints"):
             pod = _behind(read, entry)
-            for ip in entry.get("addresses") or ():
+            given = entry.get("addresses") or ()
+            if not isinstance(given, list | tuple):
+                raise read.fail("endpoints.addresses", given, "a list of addresses")
+            for ip in given:
                 addresses.append(f"{read.address('endpoints.addresses', str(ip))}/{pod}")
     return Item(**base, addresses=tuple(addresses))
 

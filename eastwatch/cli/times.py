@@ -13,7 +13,7 @@ _RELATIVE = re.compile(r"-(\d{1,9})([smhdw])")
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Read a time; one without an offset is UTC. Nothing is stored outside 1971..2100: a time there means the nearest end.
+    """Read a time; one without an offset is UTC. A time outside 1971..2100, where nothing is stored, means its end.
 
     Raises:
         typer.BadParameter: neither RFC 3339 nor relative.

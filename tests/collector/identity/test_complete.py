@@ -219,7 +219,7 @@ def test_a_service_in_another_namespace_is_not_the_pod_at_the_address() -> None:
                 "destination_namespace": "shop",
                 "verdict": "unknown",
                 "fault": "unknown",
-                "protocol": "unknown",
+                "protocol": None,
                 "tls": "unknown",
             },
         ),
@@ -361,7 +361,26 @@ STATED = st.fixed_dictionaries(
 @given(STATED, st.lists(STATED, max_size=2))
 def test_any_stated_rows_are_completed(row: dict[str, Any], others: list[dict[str, Any]]) -> None:
     found = stated(**row)
-    for name in ("reporter", "direction", "protocol", "tls", "verdict", "fault", "log_type"):
+    for name in ("reporter", "direction", "tls", "verdict", "fault", "log_type"):
         assert found[name] == row[name] if row.get(name) else found[name]
     again = plain(complete(calls({"status": 0} | row, *others), BOOK))
     assert len(again) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        # An address is told apart when the map is read, a pod names its workload, a stated refusal is the mesh's.
+        ({"authority": "192.168.7.7:80"}, {"destination_service": "192.168.7.7", "direction": "egress"}),
+        ({"authority": "[2001:db8::1]:80"}, {"destination_service": "2001:db8::1", "direction": "egress"}),
+        ({"destination_pod": "cart-0", "destination_namespace": "shop"}, {"destination_workload": "cart"}),
+        (
+            {"source_pod": "web-7d9f8b6c5-x2x4z", "source_namespace": "shop", "destination_service": "b"},
+            {"source_workload": "web"},
+        ),
+        ({"destination_service": "b", "status": 403, "verdict": "denied"}, {"fault": "mesh"}),
+    ],
+)
+def test_what_a_row_says_in_passing(row: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = stated(**row)
+    assert {name: found.get(name) for name in expected} == expected

@@ -16,7 +16,7 @@ from storage.engine import Engine
 from storage.tables import EDGE_KEY_FIELDS, EDGE_KEYS
 from tests.collector.identity.rows import AT, Row, calls
 
-NAMES = ("namespace", "workload", "service", "principal")
+NAMES = ("workload", "service", "principal")
 
 
 def slow_edge_id(row: Row, operation: bool) -> int:
