@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.decode.spans import Bytes, Mask, Positions, Spans, as_text, gather
+from collector.decode.spans import Bytes, Mask, Positions, Spans, as_text, count_below, gather, positions
 
 Words = npt.NDArray[np.uint64]
 Kind = Literal["string", "number", "bool", "null", "nested"]
@@ -37,7 +37,7 @@ for _code, _char in (("n", 10), ("t", 9), ("r", 13), ("b", 8), ("f", 12), ('"', 
 
 def escapes(content: Bytes) -> Positions:
     """Positions of the backslashes that begin an escape: in a run of backslashes, every second is the escaped one."""
-    slashes = np.flatnonzero(content == 92)
+    slashes = positions(content, 92)
     if not len(slashes):
         return slashes
     order = np.arange(len(slashes))
@@ -76,23 +76,23 @@ class QuotedLines:
         """Looks at all of the content of `spans`, which ascend."""
         self.spans = spans
         content, starts, ends = spans.content, spans.starts, spans.ends
+        quotes = positions(content, 34)
         slashes = escapes(content)
-        quoted = content == 34
         if len(slashes):
             after = slashes + 1
             after = after[after < len(content)]
-            quoted[after] = False
+            escaped = after[content[after] == 34]
+            quotes = np.delete(quotes, np.searchsorted(quotes, escaped))
             self.escaped = _lines_with(slashes, starts, ends)
             self.simple = ~_lines_with(after[_ESCAPED[content[after]] == 0], starts, ends)
         else:
             self.escaped = np.zeros(len(starts), np.bool_)
             self.simple = np.ones(len(starts), np.bool_)
-        controls = content < 32
-        # As a rule, what breaks the lines is all there is.
+        # As a rule, what breaks the lines is all there is of control characters.
         breaks = ends[:-1][ends[:-1] < starts[1:]]
-        if np.count_nonzero(controls) != np.count_nonzero(controls[breaks]):
-            self.simple &= ~_lines_with(np.flatnonzero(controls), starts, ends)
-        self.quotes: Positions = np.flatnonzero(quoted)
+        if count_below(content, 32) != np.count_nonzero(content[breaks] < 32):
+            self.simple &= ~_lines_with(np.flatnonzero(content < 32), starts, ends)
+        self.quotes = quotes
         self.first_quote: Positions = np.searchsorted(self.quotes, starts)
         self.quote_count: Positions = np.searchsorted(self.quotes, ends) - self.first_quote
 

@@ -88,6 +88,16 @@ def positions(content: Bytes, byte: int) -> Positions:
     return np.concatenate(found)
 
 
+def count_below(content: Bytes, limit: int) -> int:
+    """How many bytes are below `limit`."""
+    count = 0
+    below = np.empty(min(_SCANNED, len(content)), np.bool_)
+    for first in range(0, len(content), _SCANNED):
+        piece = content[first : first + _SCANNED]
+        count += int(np.count_nonzero(np.less(piece, limit, out=below[: len(piece)])))
+    return count
+
+
 def bounds(text: pa.BinaryArray) -> tuple[Bytes, Positions, Positions]:
     """The bytes under a binary (or string) array, and where each element starts and ends in them. Zero-copy."""
     kind = np.int64 if pa.types.is_large_binary(text.type) or pa.types.is_large_string(text.type) else np.int32
