@@ -51,8 +51,8 @@ def ingest(
     """Read access logs, traces and metrics into the store, each record exactly once."""
     urls = [parse_source(text) for text in sources]
     settings = settings_of(ctx, store, config)
-    started = time.monotonic()
     engine = open_for_writing(settings)
+    started = time.monotonic()
     try:
         counts = run_ingest(engine, urls, settings, until_idle=until_idle)
     finally:

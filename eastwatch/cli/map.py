@@ -57,6 +57,8 @@ def map_(
     config: ConfigOption = None,
 ) -> None:
     """Show who calls whom: requests, errors, latency and mTLS of every edge, and the evidence for it."""
+    if as_json and format_ not in (MapFormat.table, MapFormat.json):
+        raise typer.BadParameter(f"--json and --format {format_.value} ask for two documents, expected one of them")
     settings = settings_of(ctx, store, config)
     start, end = window(since, until)
     engine = open_for_reading(settings)
