@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -58,6 +57,8 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=2
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=200
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 message.max.bytes=33554432
@@ -161,12 +162,12 @@ class KafkaBroker:
         except (KafkaError, OSError):
             return False
 
-    def stop(self, *, kill: bool = False) -> None:
-        """End the process, by SIGKILL with `kill`."""
+    def stop(self) -> None:
+        """End the process."""
         self._forget_watchers()
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        self._process.terminate()
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
@@ -179,9 +180,9 @@ class KafkaBroker:
             watcher.close(autocommit=False)
         self._watchers.clear()
 
-    def restart(self, *, kill: bool = False) -> None:
+    def restart(self) -> None:
         """Stop and start it on the same ports, with its data."""
-        self.stop(kill=kill)
+        self.stop()
         self.start()
 
     @contextlib.contextmanager

@@ -47,8 +47,9 @@ ENVOY = (
 
 
 @pytest.fixture(autouse=True)
-def sockets_are_collected_here() -> Generator[None]:
+def sockets_are_collected_here(caplog: pytest.LogCaptureFixture) -> Generator[None]:
     yield
+    caplog.get_records("call").clear()  # they hold connections
     gc.collect()
 
 
@@ -224,14 +225,14 @@ def test_a_member_that_comes_back_from_the_dead(kafka: KafkaBroker, engine: Engi
     assert exact(engine) == once(150)
 
 
-def test_a_broker_that_is_killed_and_comes_back_costs_nothing(kafka: KafkaBroker, engine: Engine) -> None:
+def test_a_broker_that_restarts_costs_nothing(kafka: KafkaBroker, engine: Engine) -> None:
     if kafka.external:
         pytest.skip("kafka: the broker is not ours to restart")
     topic, group = kafka.topic(), "restart"
     produce(kafka.bootstrap, topic, [line(n) for n in range(200)])
     with replica(engine, source(kafka, topic, format="calls_json", group=group)):
         poll(lambda: kafka.committed(group, topic) == 200, "first half", 60, every_s=0.1)
-        kafka.restart(kill=True)
+        kafka.restart()
         produce(kafka.bootstrap, topic, [line(n) for n in range(200, 400)])
         poll(lambda: kafka.committed(group, topic) == 400, "second half", 90, every_s=0.1)
     assert exact(engine) == once(400)
