@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 from kafka import KafkaProducer
 
-from benchmarks.workload import lines, messages, span_messages
+from benchmarks.workload import inventory, lines, messages, span_messages
 from collector.contract import Batch
 from collector.decode.registry import decoder
 from collector.identity.address_book import AddressBook
@@ -143,6 +143,10 @@ def end_to_end(name: str, broker: Any, topic: str, events: int, idle_cpu_s: floa
 def _ingest(bootstrap: str, topic: str, form: str) -> tuple[dict[str, Any], float]:
     with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as store:
         url = f"kafka://{bootstrap}/{topic}?format={form}&group=bench-{time.time_ns()}"
+        pods = Path(store) / "pods.json"
+        pods.write_bytes(inventory())
+        known = [sys.executable, "-m", "eastwatch", "inventory", "load", str(pods), "--store", f"chdb:{store}/d"]
+        subprocess.run(known, cwd=ROOT, check=True, capture_output=True)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         out = subprocess.run(
             [sys.executable, "-m", "eastwatch", "ingest", url, "--until-idle", "--json", "--store", f"chdb:{store}/d"],

@@ -6,6 +6,7 @@ and half are their servers. Everything follows from the seed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -71,6 +72,26 @@ def lines(count: int, layout: str, seed: int = 1) -> Iterator[bytes]:
             port=ports[i],
             san=f'"spiffe://cluster.local/ns/shop/sa/svc{source}"' if inbound[i] else "null",
         ).encode()
+
+
+def inventory() -> bytes:
+    """The pods behind the lines' addresses, as a Kubernetes list: 10.0.N.7 calls, 10.1.N.7 is called."""
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{name}{number}-7d9c8b5f6d-x2x4z",
+                "namespace": "shop",
+                "labels": {"app": f"{name}{number}"},
+            },
+            "spec": {"serviceAccountName": f"{name}{number}"},
+            "status": {"podIP": f"10.{network}.{number}.7", "phase": "Running"},
+        }
+        for network, name in ((0, "front"), (1, "svc"))
+        for number in range(SERVICES)
+    ]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}).encode()
 
 
 def messages(records: Iterator[bytes], per_message: int) -> Iterator[bytes]:

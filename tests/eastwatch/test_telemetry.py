@@ -93,7 +93,7 @@ def test_an_ingestion_tells_what_it_does(tmp_path: Path) -> None:
     bodies: list[bytes] = []
     receiver = serve(("127.0.0.1", 0), lambda batch, format: bodies.extend(batch.values.to_pylist()))
     line = '{"ts":"2026-11-23T01:00:00Z","destination_service":"cart","request_id":"r"}'
-    (tmp_path / "calls.jsonl").write_text("\n".join([*[line] * 5, "nonsense"]))
+    (tmp_path / "calls.jsonl").write_text("\n".join([*[line] * 5, "nonsense", ""]))
     environment = {**os.environ, "EASTWATCH_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}"}
     source, store = f"file:{tmp_path}/calls.jsonl?format=calls_json", f"chdb:{tmp_path}/store"
     command = [sys.executable, "-c", "from eastwatch.cli import main; main()", "ingest", source, "--until-idle"]
