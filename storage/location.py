@@ -53,7 +53,10 @@ def parse(url: str) -> ChdbLocation | ServerLocation:
         path = rest.removeprefix("//")
         if not path or "\0" in path:
             raise BadLocation(f"store {url!r}: a path after chdb: expected")
-        return ChdbLocation(Path(path).expanduser())
+        try:
+            return ChdbLocation(Path(path).expanduser())
+        except RuntimeError:
+            raise BadLocation(f"store {url!r}: this machine knows no home directory of that user") from None
     if separator and scheme in ("clickhouse", "clickhouses"):
         return _server(url, secure=scheme == "clickhouses")
     raise BadLocation(f"store {_without_password(url)!r}: {EXPECTED}")

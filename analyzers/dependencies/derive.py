@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("trace", "address")
 
 HORIZON_S = 600
 """A span and its parent pair when they begin within this many seconds of each other, however late either arrives."""
-RECORDS_PER_STEP = 500_000
+RECORDS_PER_STEP = 2_000_000
 """Minutes are derived together until they hold this many records: it bounds the memory of one join."""
 GAP = timedelta(minutes=10)
 """Minutes further apart than this are derived in separate steps: what lies between would be read for nothing."""
@@ -90,13 +90,14 @@ def _dirty_minutes(engine: Engine, kind: Kind, until: datetime, knowledge: int) 
 def _with_partners(engine: Engine, dirty: Mapping[datetime, int], horizon_s: int) -> dict[datetime, int]:
     """`dirty` and the minutes outside it that hold a partner of one of its spans."""
     found = dict(dirty)
+    horizon = timedelta(seconds=horizon_s)
     for step in steps(dirty):
-        parameters = {
-            "since": min(step),
-            "until": max(step) + _MINUTE,
-            "horizon_s": horizon_s,
-            "row_limit": MINUTES_LIMIT,
-        }
+        since, until = min(step), max(step) + _MINUTE
+        reach = {"since": since - horizon, "until": until + horizon, "row_limit": MINUTES_LIMIT}
+        # Behind a backlog all minutes in reach are dirty themselves: then nobody has to look for partners.
+        if _minutes(engine, "dependencies/span_minutes", reach).keys() <= dirty.keys():
+            continue
+        parameters = {"since": since, "until": until, "horizon_s": horizon_s, "row_limit": MINUTES_LIMIT}
         found.update(_minutes(engine, "dependencies/partner_minutes", parameters))
     return found
 

@@ -11,7 +11,7 @@ class IngestOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_bytes: int = Field(
-        default=64 << 20,
+        default=128 << 20,
         ge=1024,
         le=1 << 30,
         description="a batch is cut when its message bodies reach this many bytes",

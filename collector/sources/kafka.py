@@ -35,6 +35,8 @@ from collector.sources.urls import KafkaUrl
 COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
+BACKLOG_AGES = 5
+"""A batch that is not full waits this many times its age while the broker has more for it."""
 LAG_S = 5.0
 """Seconds between two looks at the lag."""
 FIRST_WITH_TOPIC_IDS = (2, 8)
@@ -115,6 +117,8 @@ class KafkaSource:
         self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
         self._topic_ids: dict[str, str] = {}
         self._paused = False
+        self._stuck = False
+        """More is held than may be, and all of it belongs to batches of earlier runs that are not complete yet."""
         self._closed = False
         self._consumer = connect(url, kafka)
         if kafka.raw_batches:
@@ -171,8 +175,7 @@ class KafkaSource:
 
     def poll(self, timeout_s: float, *, room: bool) -> list[Cut]:
         """Wait up to `timeout_s` for messages; without `room`, only keep the membership alive."""
-        room = room and self._buffered() < self._options.memory_bytes // 8
-        self._pause(not room)
+        self._pause(not room or (self._crowded() and not self._stuck))
         records: Mapping[TopicPartition, list[Any]] = self._told(
             lambda: self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_MESSAGES)
         )
@@ -238,26 +241,47 @@ class KafkaSource:
 
     def _cut(self, now: float) -> list[Cut]:
         cuts: list[Cut] = []
+        assigned = self._consumer.assignment() or set()
+        # Where nothing more may be read and no batch is full, the largest one goes as it is.
+        held = {partition: pending.size_bytes for partition, pending in self._leases.held.items()}
+        largest = max(held, key=held.__getitem__) if self._crowded() else None
         for partition, pending in self._leases.held.items():
-            if pending.lease.revoked:
+            if pending.lease.revoked or partition not in assigned:
                 continue
             while cut := pending.cut(
                 self._recorded,
                 messages=self._options.batch_messages,
                 size_bytes=self._options.batch_bytes,
-                everything=self._is_due(partition, pending, now),
+                everything=partition == largest or self._is_due(partition, pending, now),
+                at_end=pending.messages > 0 and self._is_at_end(partition, pending),
             ):
                 cuts.append(cut)
                 self._outstanding[partition] = self._outstanding.get(partition, 0) + 1
+        self._stuck = largest is not None and not cuts
         return cuts
 
     def _is_due(self, partition: TopicPartition, pending: Pending, now: float) -> bool:
         if self._ends is not None and pending.reached >= self._ends.get(partition, 0):
             return True
-        return pending.messages > 0 and now - pending.since >= self._options.batch_age_s
+        age_s = now - pending.since
+        if not pending.messages or age_s < self._options.batch_age_s:
+            return False
+        # Behind a backlog the next messages are at hand: a full batch costs the engine less than several small ones.
+        return age_s >= BACKLOG_AGES * self._options.batch_age_s or self._is_at_end(partition, pending)
 
-    def _buffered(self) -> int:
-        return sum(pending.size_bytes for pending in self._leases.held.values())
+    def _is_at_end(self, partition: TopicPartition, pending: Pending) -> bool:
+        """Whether the broker had nothing more when it was last asked."""
+        end = self._consumer.highwater(partition)
+        if end is None or pending.reached >= end:
+            return end is not None
+        # The position also passes what no consumer sees: transaction markers, aborted and compacted messages.
+        position = self._told(lambda: self._consumer.position(partition, timeout_ms=2000))
+        return position is not None and position >= end
+
+    def _crowded(self) -> bool:
+        """Whether the messages that wait to be cut take all the memory they may."""
+        waiting = sum(pending.size_bytes for pending in self._leases.held.values())
+        return waiting >= self._options.memory_bytes // 8
 
     def _pause(self, pause: bool) -> None:
         # Also asked when nothing changed: partitions that were assigned meanwhile follow suit.

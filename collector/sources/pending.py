@@ -75,20 +75,21 @@ class Pending:
         self.messages += len(chunk)
         self.reached = max(self.reached, int(chunk.offsets[-1]) + 1)
 
-    def cut(self, recorded: Recorded, *, messages: int, size_bytes: int, everything: bool) -> Cut | None:
+    def cut(self, recorded: Recorded, *, messages: int, size_bytes: int, everything: bool, at_end: bool) -> Cut | None:
         """The next batch: one recorded earlier once it is complete, else one that is full, or what there is.
 
         Args:
             recorded: where bounds of earlier runs are looked up.
             messages, size_bytes: a batch with as many is full.
             everything: cut what there is, full or not.
+            at_end: nothing more is to come now; what is missing of a recorded batch has gone from the topic.
         """
         if not self._chunks:
             return None
         bounds = self._next_recorded(recorded)
         if bounds is not None and bounds.first <= int(self._chunks[0].offsets[0]):
-            if self.reached <= bounds.last and not everything:
-                return None
+            if self.reached <= bounds.last and not at_end:
+                return None  # a part of it would carry the whole one's token, and the rest would come in once more
             self._pop_recorded()
             return self._take(self._count_up_to(bounds.last), bounds)
         if not everything and self.messages < messages and self.size_bytes < size_bytes:

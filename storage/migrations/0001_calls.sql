@@ -1,3 +1,4 @@
+-- Parts are merged ten at a time: by default a row is rewritten several times while the first millions arrive.
 -- One request or connection as one proxy saw it. Partitioned by arrival, so that recorded data of any year lands in one
 -- partition. Ordered by edge: rows of one edge are alike (they compress), and a service, principal or path narrows edge ids first.
 CREATE TABLE calls (
@@ -68,4 +69,4 @@ CREATE TABLE calls (
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (edge_id, ts)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10

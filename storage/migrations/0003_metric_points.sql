@@ -40,4 +40,4 @@ CREATE TABLE metric_points (
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (name, service, ts)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10

@@ -1,6 +1,6 @@
 -- Log edges: what a batch of calls adds to its minutes. edge_id 0 is not counted here (start lines; calls known by address only).
 -- Bits of `logged`: 29 status, 30 grpc_status, 34 duration_us, 37 bytes_sent (storage.tables.LOGGED_BIT; a test compares).
--- Values are gathered and counted per group: six times cheaper than sumMap(map(value, 1)) for each row.
+-- Values are gathered and counted per group, which is much cheaper than sumMap(map(value, 1)) for each row.
 CREATE MATERIALIZED VIEW edges_1m_from_calls TO edges_1m AS
 WITH
     groupArrayIf(status, bitTest(logged, 29) AND protocol != 'tcp') AS all_statuses,

@@ -40,6 +40,7 @@ def test_the_password_is_never_shown() -> None:
         ("", "expected"),
         ("data", "expected"),
         ("chdb:", "a path after chdb: expected"),
+        ("chdb:~nobody-of-this-name/x", "no home directory of that user"),
         ("sqlite:x", "chdb:PATH or clickhouse://"),
         ("clickhouse://", "no host"),
         ("clickhouse://u:hunter2@/db", "no host"),

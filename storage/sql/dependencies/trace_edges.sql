@@ -9,7 +9,7 @@
 -- Partners are looked for horizon_s seconds before and after.
 --
 -- Spans are joined as numbers (hashes of ids, of who they belong to, of operation and protocol); names come back at the
--- end, once per edge: joining the names themselves took twice as long.
+-- end, once per edge: joining names would move many times the bytes.
 --
 -- Inputs: since, until (UTC seconds, whole minutes), horizon_s (seconds), generation (number of this derivation),
 -- derived_on (its day). Output: rows of derived_edges_1m.

@@ -265,6 +265,26 @@ def test_a_topic_that_comes_later(kafka: KafkaBroker, engine: Engine) -> None:
         poll(lambda: running.counters.snapshot().stored == 1, "the first message", 60)
 
 
+def test_more_partitions_than_memory_for_full_batches(kafka: KafkaBroker) -> None:
+    topic = kafka.topic(partitions=4)
+    produce(kafka.bootstrap, topic, [b"%02d" % n + b"x" * 300_000 for n in range(60)])
+    parsed = parse_source(source(kafka, topic))
+    assert isinstance(parsed, KafkaUrl)
+    options = IngestOptions(memory_bytes=64 << 20, batch_bytes=1 << 30, batch_age_s=60)
+    reader = KafkaSource(parsed, lambda *_: [], SystemClock(), options, KafkaOptions())
+    found: set[bytes] = set()
+
+    def read() -> bool:
+        for cut in reader.poll(0.2, room=True):
+            found.update(value.as_py()[:2] for value in cut.batch.values)
+        return len(found) >= 30
+
+    try:
+        poll(read, "half of the messages, although no batch is full or old", 30)
+    finally:
+        reader.close()
+
+
 def test_the_lag_of_a_partition(kafka: KafkaBroker) -> None:
     topic = kafka.topic()
     produce(kafka.bootstrap, topic, [line(n) for n in range(30)])

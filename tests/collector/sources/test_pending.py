@@ -49,10 +49,10 @@ def test_recorded_bounds_are_cut_again(offsets: list[int], ends: list[int], data
         waiting.add(chunk(offsets[at : at + size]), 0.0)
         at += size
         while cut := waiting.cut(
-            lookup, messages=5, size_bytes=1 << 20, everything=data.draw(st.booleans()) and at == len(offsets)
+            lookup, messages=5, size_bytes=1 << 20, everything=data.draw(st.booleans()), at_end=at == len(offsets)
         ):
             cuts.append(cut)
-    while cut := waiting.cut(lookup, messages=5, size_bytes=1 << 20, everything=True):
+    while cut := waiting.cut(lookup, messages=5, size_bytes=1 << 20, everything=True, at_end=True):
         cuts.append(cut)
     assert [offset for cut in cuts for offset in offsets_of(cut)] == offsets
     assert [value for cut in cuts for value in cut.batch.values.to_pylist()] == [b"v%d" % offset for offset in offsets]
@@ -68,7 +68,11 @@ def test_recorded_bounds_are_cut_again(offsets: list[int], ends: list[int], data
 def test_a_batch_is_full_by_bytes() -> None:
     waiting = pending()
     waiting.add(Chunk.of([b"x" * 10] * 10, range(10)), 0.0)
-    assert offsets_of(waiting.cut(nothing_recorded, messages=100, size_bytes=25, everything=False)) == [0, 1, 2]
+    assert offsets_of(waiting.cut(nothing_recorded, messages=100, size_bytes=25, everything=False, at_end=False)) == [
+        0,
+        1,
+        2,
+    ]
     assert waiting.size_bytes == 70
     assert waiting.messages == 7
 
@@ -76,17 +80,17 @@ def test_a_batch_is_full_by_bytes() -> None:
 def test_one_message_larger_than_a_batch() -> None:
     waiting = pending()
     waiting.add(Chunk.of([b"x" * 100, b"y"], [7, 9]), 0.0)
-    assert offsets_of(waiting.cut(nothing_recorded, messages=100, size_bytes=10, everything=False)) == [7]
-    assert waiting.cut(nothing_recorded, messages=100, size_bytes=10, everything=False) is None
+    assert offsets_of(waiting.cut(nothing_recorded, messages=100, size_bytes=10, everything=False, at_end=False)) == [7]
+    assert waiting.cut(nothing_recorded, messages=100, size_bytes=10, everything=False, at_end=False) is None
 
 
 def test_a_recorded_batch_waits_for_its_last_message() -> None:
     waiting = pending()
     waiting.add(chunk([0, 1]), 0.0)
     recorded = [Bounds(0, 3, AT, "d/1")]
-    assert waiting.cut(lambda *_: recorded, messages=1, size_bytes=1, everything=False) is None
+    assert waiting.cut(lambda *_: recorded, messages=1, size_bytes=1, everything=True, at_end=False) is None
     waiting.add(chunk([2, 5]), 0.0)
-    cut = waiting.cut(lambda *_: recorded, messages=1, size_bytes=1, everything=False)
+    cut = waiting.cut(lambda *_: recorded, messages=1, size_bytes=1, everything=False, at_end=False)
     assert offsets_of(cut) == [0, 1, 2]
     assert cut is not None
     assert cut.bounds == recorded[0]
@@ -95,6 +99,6 @@ def test_a_recorded_batch_waits_for_its_last_message() -> None:
 def test_empty_messages_keep_their_place() -> None:
     waiting = pending()
     waiting.add(Chunk.of([b"", b"a", b""], [1, 2, 3]), 0.0)
-    cut = waiting.cut(nothing_recorded, messages=10, size_bytes=10, everything=True)
+    cut = waiting.cut(nothing_recorded, messages=10, size_bytes=10, everything=True, at_end=True)
     assert cut is not None
     assert cut.batch.values.to_pylist() == [b"", b"a", b""]
