@@ -26,6 +26,8 @@ import pyarrow.compute as pc
 
 from collector.decode.envelope import Lines
 from collector.decode.json_shapes import JsonColumn, Shape
+from collector.decode.limits import Limits
+from collector.decode.line_format import JsonFormat, Refused
 from collector.decode.operators import TEXT_MAP
 from collector.decode.values import present, times, unsigned
 from storage.tables import CALLS, LOGGED_BIT, TIME
@@ -67,8 +69,9 @@ def recognises(keys: Set[str]) -> bool:
     return "ts" in keys and not keys.isdisjoint(DESTINATIONS)
 
 
-def calls(lines: Lines, shape: Shape) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
+def calls(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatch, Refused]:
     """`calls` rows of the lines of one shape, and rows of `lines` to refuse with the reason."""
+    del limits
     rows = len(shape.rows)
     refused: dict[int, str] = {}
     columns: dict[str, pa.Array] = {}
@@ -207,3 +210,6 @@ def _attribute(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return msgspec.json.encode(value).decode()
+
+
+FORMAT = JsonFormat("calls_json", known=KNOWN, recognises=recognises, read=calls)

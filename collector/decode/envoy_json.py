@@ -7,6 +7,7 @@ An operator is found under the keys of `KEYS`, each in the spellings of `spellin
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,10 @@ import pyarrow.compute as pc
 from collector.decode.envelope import Lines, metadata_of
 from collector.decode.envoy_lines import build
 from collector.decode.json_shapes import Shape
+from collector.decode.limits import Limits
+from collector.decode.line_format import JsonFormat, Refused
 from collector.decode.operators import CARRIED_BIT, OPERATOR_NAMES
+from collector.envoy import to_calls
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "start_time": ("start_time", "timestamp", "@timestamp", "time", "ts"),
@@ -115,8 +119,9 @@ def recognises(keys: Set[str]) -> bool:
     return not keys.isdisjoint(_TIMES) and len({_DISTINCTIVE[key] for key in keys & _DISTINCTIVE.keys()}) >= 2
 
 
-def operators(lines: Lines, shape: Shape) -> tuple[pa.RecordBatch, list[tuple[int, str]]]:
+def operators(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatch, Refused]:
     """Operator rows of the lines of one shape, and rows of `lines` to refuse with the reason."""
+    del limits
     rows = len(shape.rows)
     found: dict[str, list[tuple[int, str]]] = {}
     for key in shape.columns:
@@ -160,3 +165,8 @@ def _first_present(texts: list[pa.StringArray]) -> pa.StringArray:
         absent = pc.is_in(text, value_set=pa.array(["", "-", None], pa.string()))
         result = pc.if_else(absent, result, text)
     return result
+
+
+FORMAT = JsonFormat(
+    "envoy_json", known=KNOWN, recognises=recognises, read=operators, finish=partial(to_calls, mesh="envoy")
+)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from collector.decode.layout_lines import read_layouts
+from collector.decode.line_format import TextFormat
 from collector.decode.text_layout import Layout
+from collector.envoy import to_calls
 
 LAYOUTS = (
     Layout(
@@ -22,3 +27,5 @@ LAYOUTS = (
         )
     ),
 )
+
+FORMAT = TextFormat("envoy_text", read=partial(read_layouts, LAYOUTS), finish=partial(to_calls, mesh="envoy"))

@@ -6,7 +6,12 @@ status besides. The layout says which operators a line carries.
 
 from __future__ import annotations
 
+from functools import partial
+
+from collector.decode.layout_lines import read_layouts
+from collector.decode.line_format import TextFormat
 from collector.decode.text_layout import Layout
+from collector.envoy import to_calls
 
 _TAIL = (
     "bytes_received",
@@ -71,3 +76,5 @@ LAYOUTS = (
     ),
 )
 """Newest first: a line is read by the first layout that it has."""
+
+FORMAT = TextFormat("istio_text", read=partial(read_layouts, LAYOUTS), finish=partial(to_calls, mesh="istio"))

@@ -1,11 +1,11 @@
-"""Lines of any format → `calls`: every way by which a line can come ends here.
+"""Lines of any format → rows: every way by which a line can come ends here.
 
     Lines ──► strip_prefixes ──┬─ JSON ──► shapes ──┬─ envelope ──► the line inside, once more
-                               │                    ├─ envoy_json ──► operators ──┐
-                               │                    └─ calls_json ────────────────┼──► calls
-                               └─ text ──► istio_text, envoy_text ──► operators ──┘
+                               │                    └─ a JSON format's `read` ──┐
+                               └─ text ──► each text format's `read`, in turn ──┴──► `finish`, once a format ──► rows
 
-A format that the caller does not accept makes a dead letter that says what the line looks like instead.
+Which formats there are stands in `line_formats`. A format that the caller does not accept makes a dead letter that says
+what the line looks like instead.
 """
 
 from __future__ import annotations
@@ -16,30 +16,17 @@ from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from collector.contract import MESSAGE, DeadLetter, Decoded
-from collector.decode import calls_json, envoy_json, envoy_text, istio_text
 from collector.decode.describe import describe_keys, describe_line
 from collector.decode.envelope import ENVELOPE_KEYS, Lines, is_envelope, opened, split_lines, strip_prefixes
-from collector.decode.envoy_lines import build
 from collector.decode.json_shapes import shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
-from collector.decode.operators import carried, concat_batches
+from collector.decode.line_format import JsonFormat
+from collector.decode.line_formats import BY_NAME, JSON_FORMATS, LINE_FORMATS, TEXT_FORMATS
 from collector.decode.spans import Positions, bounds
-from collector.decode.text_layout import Layout
-from collector.envoy import to_calls
 
-LINE_FORMATS: tuple[str, ...] = ("envoy_json", "istio_text", "envoy_text", "calls_json")
-"""Formats of lines, in the order in which a line that fits several is claimed."""
-
-_LAYOUTS: Mapping[str, Sequence[Layout]] = {"istio_text": istio_text.LAYOUTS, "envoy_text": envoy_text.LAYOUTS}
-_MESHES: Mapping[str, str] = {"envoy_json": "envoy", "istio_text": "istio", "envoy_text": "envoy"}
-_KNOWN: Mapping[str, Set[str]] = {
-    "envelope": ENVELOPE_KEYS,
-    "envoy_json": envoy_json.KNOWN,
-    "calls_json": calls_json.KNOWN,
-}
+_KNOWN: Mapping[str, Set[str]] = {"envelope": ENVELOPE_KEYS, **{form.name: form.known for form in JSON_FORMATS}}
 _MOST_ENVELOPES = 3
 # Bodies that are cut into lines together: int32 positions reach 2 GiB.
 _CHUNK_BYTES = 1 << 29
@@ -49,20 +36,21 @@ def form_of(keys: Set[str]) -> str:
     """The format of a JSON object by its keys: a line format, `envelope`, or `""`."""
     if "log" in keys:
         return "envelope"
-    if calls_json.recognises(keys):
-        return "calls_json"
-    if envoy_json.recognises(keys):
-        return "envoy_json"
-    return "envelope" if is_envelope(keys) else ""
+    form = next((form.name for form in JSON_FORMATS if form.recognises(keys)), "")
+    return form or ("envelope" if is_envelope(keys) else "")
 
 
 @dataclass(slots=True)
 class LineRows:
-    """What lines became: operator batches by format, finished `calls` batches, dead letters."""
+    """What lines became: batches as each format's `read` gave them, by format, and dead letters."""
 
-    operators: dict[str, list[pa.RecordBatch]] = field(default_factory=dict[str, list[pa.RecordBatch]])
-    calls: list[pa.RecordBatch] = field(default_factory=list[pa.RecordBatch])
+    batches: dict[str, list[pa.RecordBatch]] = field(default_factory=dict[str, list[pa.RecordBatch]])
     dead: list[DeadLetter] = field(default_factory=list[DeadLetter])
+
+    def add(self, format: str, batch: pa.RecordBatch) -> None:
+        """Rows of a format."""
+        if batch.num_rows:
+            self.batches.setdefault(format, []).append(batch)
 
     def refuse(self, lines: Lines, rows: Sequence[tuple[int, str]], format: str) -> None:
         """Make dead letters of rows of `lines`."""
@@ -73,7 +61,7 @@ class LineRows:
 
 
 def read_lines(lines: Lines, format: str = "auto", limits: Limits = DEFAULT_LIMITS) -> LineRows:
-    """Lines as operators and calls; `format` is one of `LINE_FORMATS`, or `auto` for all of them."""
+    """Lines as their formats' `read` gives them; `format` is one of `LINE_FORMATS`, or `auto` for all of them."""
     accepted = frozenset(LINE_FORMATS if format == "auto" else (format,))
     rows = LineRows()
     _read(lines, accepted, format, limits, rows, 0)
@@ -82,21 +70,19 @@ def read_lines(lines: Lines, format: str = "auto", limits: Limits = DEFAULT_LIMI
 
 
 def decode_lines(lines: Lines, format: str = "auto", limits: Limits = DEFAULT_LIMITS) -> Decoded:
-    """Lines as `calls`; rows come grouped by the shape of their line, not in their order. Never raises.
+    """Lines as rows of their tables; rows come grouped by the shape of their line, not in their order. Never raises.
 
     Raises:
         ValueError: for a format that is none of `LINE_FORMATS` nor `auto`.
     """
-    if format != "auto" and format not in LINE_FORMATS:
+    if format != "auto" and format not in BY_NAME:
         raise ValueError(f"no line format {format!r}, expected auto, {', '.join(LINE_FORMATS)}")
     rows = read_lines(lines, format, limits)
-    batches = list(rows.calls)
-    for name, operators in rows.operators.items():
-        batch = concat_batches(operators)
-        if batch.num_rows:
-            batches.append(to_calls(batch, _MESHES[name]))
-    batches = [batch for batch in batches if batch.num_rows]
-    return Decoded({"calls": joined(batches)} if batches else {}, rows.dead)
+    tables: dict[str, list[pa.RecordBatch]] = {}
+    for name, batches in rows.batches.items():
+        form = BY_NAME[name]
+        tables.setdefault(form.table, []).append(form.finish(joined(batches)))
+    return Decoded({table: joined(batches) for table, batches in tables.items()}, rows.dead)
 
 
 def decode_bodies(values: pa.LargeBinaryArray, format: str, limits: Limits) -> Decoded:
@@ -161,74 +147,45 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
 
     def classify(keys: Set[str]) -> str:
         form = form_of(keys)
-        if explicit in ("envoy_json", "calls_json") and (form == "" or form in LINE_FORMATS):
+        if explicit in _KNOWN and (form == "" or form in BY_NAME):
             return explicit  # what was named is believed; what is missing gets a precise reason
         return form
 
     groups, refused = shapes(lines.spans, classify, _KNOWN, limits)
     rows.refuse(lines, refused, format)
     for shape in groups:
+        form = BY_NAME.get(shape.form)
         if shape.form == "envelope" and depth < _MOST_ENVELOPES:
             inner, empty = opened(lines, shape)
             rows.refuse(lines, empty, format)
             _read(inner, accepted, format, limits, rows, depth + 1)
-        elif shape.form in accepted:
-            if shape.form == "calls_json":
-                batch, wrong = calls_json.calls(lines, shape)
-                rows.calls.append(batch)
-            else:
-                batch, wrong = envoy_json.operators(lines, shape)
-                rows.operators.setdefault(shape.form, []).append(batch)
-            rows.refuse(lines, wrong, shape.form)
+        elif isinstance(form, JsonFormat) and form.name in accepted:
+            batch, wrong = form.read(lines, shape, limits)
+            rows.add(form.name, batch)
+            rows.refuse(lines, wrong, form.name)
         else:
             reason = describe_keys(shape.form, shape.keys, accepted)
             rows.refuse(lines, [(row, reason) for row in shape.rows.tolist()], format)
 
 
 def _read_text(lines: Lines, accepted: Set[str], format: str, limits: Limits, rows: LineRows) -> None:
-    for name, layouts in _LAYOUTS.items():
-        if name not in accepted:
+    for form in TEXT_FORMATS:
+        if form.name not in accepted or not len(lines):
             continue
-        for layout in layouts:
-            if not len(lines):
-                return
-            cuts, rest = layout.cut(lines.spans)
-            for cut in cuts:
-                _text_rows(lines.take(cut.rows), name, cut.fields, limits, rows)
-            lines = lines.take(rest)
+        found = form.read(lines, limits)
+        for batch in found.batches:
+            rows.add(form.name, batch)
+        rows.refuse(lines, found.refused, form.name)
+        lines = lines.take(found.rest)
     rows.refuse(lines, [(row, describe_line(lines.spans[row], accepted)) for row in range(len(lines))], format)
-
-
-def _text_rows(lines: Lines, name: str, fields: Mapping[str, pa.StringArray], limits: Limits, rows: LineRows) -> None:
-    known = {operator: text for operator, text in fields.items() if operator != "mixer_status"}
-    size = len(lines)
-    constants: dict[str, pa.Array] = {
-        "carried": pa.array(np.full(size, carried(known), np.uint64)),
-        "raw": lines.text,
-        **lines.metadata,
-        "_message": lines.message,
-        "_record": lines.record,
-    }
-    long = np.zeros(size, np.bool_)
-    if int((lines.spans.ends - lines.spans.starts).max(initial=0)) > limits.value_bytes:
-        for text in known.values():
-            long |= pc.greater(pc.binary_length(text), limits.value_bytes).to_numpy(zero_copy_only=False)
-    if long.any():
-        reason = f"a field is longer than {limits.value_bytes} bytes"
-        rows.refuse(lines, [(row, reason) for row in np.flatnonzero(long).tolist()], name)
-        kept = pa.array(~long)
-        known = {operator: text.filter(kept) for operator, text in known.items()}
-        constants = {column: values.filter(kept) for column, values in constants.items()}
-        lines = lines.take(np.flatnonzero(~long))
-    batch, refused = build(known, constants, len(lines))
-    rows.operators.setdefault(name, []).append(batch)
-    rows.refuse(lines, list(refused.items()), name)
 
 
 def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     """Batches of one table end to end; a column that some lack is null there, text and coded text become text."""
     if len(batches) == 1:
         return batches[0]
+    if all(batch.schema.equals(batches[0].schema) for batch in batches) and not _coded(batches[0]):
+        return pa.concat_batches(batches)
     types: dict[str, pa.DataType] = {}
     for batch in batches:
         for column in batch.schema:
@@ -242,6 +199,10 @@ def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         ]
         tables.append(pa.Table.from_arrays(arrays, names=list(types)))
     return pa.concat_tables(tables).combine_chunks().to_batches()[0]
+
+
+def _coded(batch: pa.RecordBatch) -> bool:
+    return any(pa.types.is_dictionary(column.type) for column in batch.schema)
 
 
 def moved(part: Decoded, index: Positions) -> Decoded:

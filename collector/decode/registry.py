@@ -9,14 +9,13 @@ import pyarrow as pa
 from collector.contract import Decoded, Decoder
 from collector.decode.detect import Auto
 from collector.decode.limits import DEFAULT_LIMITS, Limits
-from collector.decode.lines import LINE_FORMATS, decode_bodies
+from collector.decode.line_formats import BY_NAME, LINE_FORMATS
+from collector.decode.lines import decode_bodies
 from collector.decode.otlp_json import OtlpJson
 from collector.decode.otlp_proto import OtlpProto
 
 FORMATS: tuple[str, ...] = ("auto", *LINE_FORMATS, "otlp_proto", "otlp_json")
 """Every format that a source may name."""
-
-_LINE_VERSIONS = dict.fromkeys(LINE_FORMATS, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,6 @@ def decoder(name: str, limits: Limits = DEFAULT_LIMITS) -> Decoder:
         return OtlpProto(limits)
     if name == "otlp_json":
         return OtlpJson(limits)
-    if name in _LINE_VERSIONS:
-        return LineDecoder(name, _LINE_VERSIONS[name], limits)
+    if name in BY_NAME:
+        return LineDecoder(name, BY_NAME[name].version, limits)
     raise ValueError(f"unknown format {name!r}, expected one of {', '.join(FORMATS)}")

@@ -31,7 +31,7 @@ def operators_of(*lines: str | bytes, format: str = "auto", limits: Limits | Non
     found = read_lines(split_lines(bodies(*lines)), format, limits or Limits())
     assert found.dead == []
     rows: list[dict[str, Any]] = []
-    for batches in found.operators.values():
+    for batches in found.batches.values():
         for batch in batches:
             assert batch.schema.equals(OPERATORS)
             batch.validate(full=True)

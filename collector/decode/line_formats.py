@@ -1,0 +1,15 @@
+"""Every line format, in the order in which a line that fits several is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from collector.decode import calls_json, envoy_json, envoy_text, istio_text
+from collector.decode.line_format import JsonFormat, LineFormat, TextFormat
+
+JSON_FORMATS: tuple[JsonFormat, ...] = (calls_json.FORMAT, envoy_json.FORMAT)
+TEXT_FORMATS: tuple[TextFormat, ...] = (istio_text.FORMAT, envoy_text.FORMAT)
+
+BY_NAME: Mapping[str, LineFormat] = {form.name: form for form in (*JSON_FORMATS, *TEXT_FORMATS)}
+LINE_FORMATS: tuple[str, ...] = tuple(BY_NAME)
+"""Names of the line formats."""
