@@ -108,6 +108,28 @@ def test_a_late_consumer_moves_its_producers_edge(engine: Engine) -> None:
     assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("orders", "mail", 1, 1)
 
 
+@pytest.mark.parametrize("parent", ["", "root"])
+def test_a_server_span_that_shares_its_clients_id(engine: Engine, parent: str) -> None:
+    # As Zipkin joins them: the server's parent is the client's parent, not the client.
+    root = [span(0, "root", "", "web", "server")] if parent else []
+    client, server = span(0.1, "a", parent, "web", "client"), span(0.2, "a", parent, "api", "server", shared=1)
+    insert_spans(engine, [*root, client, server])
+    derive(engine, now=NOW)
+    (edge,) = service_map(engine).edges
+    assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("web", "api", 1, 1)
+    assert derived_rows(engine) == trace_rows([*root, client, server])
+
+
+def test_minutes_between_those_derived_before_are_derived_with_their_partners(engine: Engine) -> None:
+    insert_spans(
+        engine, [span(0, "a", "", "web", "client", peer_host="x.example"), span(500, "z", "", "web", "internal")]
+    )
+    derive(engine, now=NOW)
+    insert_spans(engine, [span(61, "b", "a", "api", "server")])
+    assert derive(engine, now=NOW + timedelta(minutes=1)).minutes["trace"] == 2
+    assert [edge.destination for edge in service_map(engine).edges] == ["api"]
+
+
 def test_a_partner_beyond_the_horizon_is_not_paired(engine: Engine) -> None:
     insert_spans(engine, [span(0, "a", "", "orders", "producer"), span(700, "b", "a", "mail", "consumer")])
     derive(engine, now=NOW)
