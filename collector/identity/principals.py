@@ -2,7 +2,8 @@
 
 Sources: SPIFFE-ID (spiffe.io, "The SPIFFE Identity and Verifiable Identity Document"), Istio's `ns/N/sa/S` path,
 Consul's `[ap/P/]ns/N/dc/D/svc/S` path, Linkerd's `SA.NS.serviceaccount.identity.CONTROL_PLANE.TRUST_DOMAIN`, OSM's
-`SA.NS.cluster.local`. Everything here is hostile text: what fits no form is kept whole and means nothing.
+`SA.NS.cluster.local`. Istio's policies and metrics of old releases leave the scheme out. Everything here is hostile
+text: what fits no form is kept whole and means nothing. The view `edge_endpoints` says the same in SQL, for the map.
 """
 
 from __future__ import annotations
@@ -26,26 +27,40 @@ class Principal(NamedTuple):
     service: str = ""
     """Consul only: its identities name a service, not an account."""
     datacenter: str = ""
+    partition: str = ""
+    """Consul Enterprise's admin partition."""
+
+    @property
+    def account(self) -> str:
+        """What the identity names within its namespace: an account, or Consul's service."""
+        return self.service_account or self.service
 
 
 NOBODY = Principal()
 
 
 def _spiffe(text: str) -> Principal:
-    trust_domain, _, path = text[len(SPIFFE) :].partition("/")
+    trust_domain, _, path = text.removeprefix(SPIFFE).partition("/")
     parts = path.split("/")
-    named = dict(zip(parts[::2], parts[1::2], strict=False)) if len(parts) % 2 == 0 else {}
-    return Principal(
+    named: dict[str, str] = {}
+    if len(parts) % 2 == 0:
+        for name, value in zip(parts[::2], parts[1::2], strict=True):
+            named.setdefault(name, value)
+    found = Principal(
         id=text,
         trust_domain=trust_domain.lower(),
         namespace=named.get("ns", ""),
         service_account=named.get("sa", ""),
         service=named.get("svc", ""),
         datacenter=named.get("dc", ""),
+        partition=named.get("ap", ""),
     )
+    if text.startswith(SPIFFE):
+        return found
+    return found._replace(id=SPIFFE + text) if found.namespace and found.account else Principal(id=text)
 
 
-def _linkerd(text: str) -> Principal:
+def _dns(text: str) -> Principal:
     labels = text.split(".")
     # SA.NS.serviceaccount.identity.CONTROL_PLANE.TRUST_DOMAIN...; an account's name may itself hold dots.
     marker = next((i for i in range(2, len(labels) - 1) if labels[i : i + 2] == ["serviceaccount", "identity"]), None)
@@ -64,7 +79,8 @@ def _linkerd(text: str) -> Principal:
 def parse_principal(text: str) -> Principal:
     """The identity in a SAN field.
 
-    Several SANs are joined by a comma; the first SPIFFE id among them is the identity, else the first name.
+    Several SANs are joined by a comma; the first SPIFFE id among them is the identity, else the first name. An identity
+    without its scheme (`cluster.local/ns/N/sa/S`) gets it, so that one caller has one spelling.
     A missing SAN (`""`, `-`, `unknown`) is `NOBODY`. Never raises.
     """
     return _parse(text) if 0 < len(text) <= MAX_LENGTH else NOBODY
@@ -76,4 +92,4 @@ def _parse(text: str) -> Principal:
     if not names:
         return NOBODY
     name = next((name for name in names if name.startswith(SPIFFE)), names[0])
-    return _spiffe(name) if name.startswith(SPIFFE) else _linkerd(name)
+    return _spiffe(name) if "/" in name else _dns(name)

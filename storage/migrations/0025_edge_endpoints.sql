@@ -1,8 +1,19 @@
 -- Edge keys with each side as one value: what its lines called it, and a hash of that, by which names are looked up.
--- A side is (cluster, namespace, workload, service, account, host, hint). The account is the one named in the principal:
--- /sa/NAME (Istio), /svc/NAME (Consul) or the first label of NAME.NS.serviceaccount... (Linkerd). A destination outside
--- is its host, with the caller's namespace as the hint where a one-label name would be looked up.
+-- A side is (cluster, namespace, workload, service, account, host, hint). The account is what the principal
+-- names: /sa/NAME (Istio), /svc/NAME (Consul), NAME.NS.serviceaccount.identity... (Linkerd), NAME.NS.cluster.local (OSM), as in
+-- collector/identity/principals.py. A destination outside is its host, with the caller's namespace as the hint where a one-label
+-- name would be looked up.
 CREATE VIEW edge_endpoints AS
+WITH principal -> (
+    coalesce(
+        nullIf(extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/sa/([^/]*)(?:/[^/]*/[^/]*)*$'), ''),
+        nullIf(extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/svc/([^/]*)(?:/[^/]*/[^/]*)*$'), ''),
+        nullIf(extract(principal, '^([^/]*?)\\.[^./]*\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
+        extract(principal, '^([^./]*)\\.[^./]*\\.cluster\\.local$')),
+    coalesce(
+        nullIf(extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/ns/([^/]*)(?:/[^/]*/[^/]*)*$'), ''),
+        nullIf(extract(principal, '^[^/]*?\\.([^./]*)\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
+        extract(principal, '^[^./]*\\.([^./]*)\\.cluster\\.local$'))) AS named
 SELECT
     edge_id, evidence, reporter, direction, protocol, tls,
     source_version, source_principal, destination_version, destination_principal,
@@ -13,16 +24,8 @@ FROM (
     SELECT
         edge_id, evidence, reporter, direction, protocol, tls,
         source_version, source_principal, destination_version, destination_principal,
-        multiIf(
-            source_principal = '', ('', ''),
-            position(source_principal, '.serviceaccount.') > 0,
-                (extract(source_principal, '^([^.]+)\\.'), extract(source_principal, '^[^.]+\\.([^.]+)\\.')),
-            (extract(source_principal, '/(?:sa|svc)/([^/]+)$'), extract(source_principal, '/ns/([^/]+)/'))) AS source_account,
-        multiIf(
-            destination_principal = '', ('', ''),
-            position(destination_principal, '.serviceaccount.') > 0,
-                (extract(destination_principal, '^([^.]+)\\.'), extract(destination_principal, '^[^.]+\\.([^.]+)\\.')),
-            (extract(destination_principal, '/(?:sa|svc)/([^/]+)$'), extract(destination_principal, '/ns/([^/]+)/'))) AS destination_account,
+        named(source_principal) AS source_account,
+        named(destination_principal) AS destination_account,
         (
             toString(source_cluster),
             if(source_namespace = '', source_account.2, toString(source_namespace)),
