@@ -2,8 +2,9 @@
 
     identity.addresses.complete ──► edge_ids ──► calls.edge_id, calls.base_edge_id, edge_keys (announced first)
 
-`edge_id` is ClickHouse's `cityHash64` of the fields `storage.tables.EDGE_KEY_FIELDS` joined by 0x1F, evidence `log`;
-`base_edge_id` is the same with an empty operation. Rollup views sum by the number and never see a name.
+`edge_id` is ClickHouse's `cityHash64` of the fields `storage.tables.EDGE_KEY_FIELDS` joined by 0x1F, where evidence is
+`flow` for rows of network flows (told by their `mesh`), else `log`; `base_edge_id` is the same with an empty operation.
+Rollup views sum by the number and never see a name.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from clickhouse_cityhash.cityhash import CityHash64
 
-from collector.coded import Codes, constant, groups
-from storage.tables import EDGE_KEY_FIELDS
+from collector.coded import Codes, groups
+from storage.tables import EDGE_KEY_FIELDS, FLOW_MESHES
 
 SEPARATOR = "\x1f"
-EVIDENCE = "log"
 COUNTED_LOG_TYPES = frozenset({"", "request", "connection_end"})
 """Any other line (start, periodic, one attempt of several) tells of a call that a line of these tells of too."""
 
@@ -78,7 +78,8 @@ def edge_ids(calls: pa.RecordBatch) -> Edges:
     nobody will ever know more of it.
     """
     names = set(calls.schema.names)
-    fields = {name: _field(calls, name, names) for name in EDGE_KEY_FIELDS[1:]}
+    fields = {"evidence": _evidence(_field(calls, "mesh", names))}
+    fields |= {name: _field(calls, name, names) for name in EDGE_KEY_FIELDS[1:]}
     log_type = _field(calls, "log_type", names)
     counted = log_type.test(np.array([value in COUNTED_LOG_TYPES for value in log_type.values], np.bool_))
     counted = counted & _named(fields, "destination") & (_named(fields, "source") | ~_has_address(calls, names))
@@ -105,6 +106,13 @@ def _field(calls: pa.RecordBatch, name: str, names: set[str]) -> _Field:
     return _Field(values, rows.to_numpy(zero_copy_only=False))
 
 
+def _evidence(mesh: _Field) -> _Field:
+    if not any(value in FLOW_MESHES for value in mesh.values):
+        return _Field(["log"], np.zeros(len(mesh.rows), np.int32))
+    is_flow = np.array([value in FLOW_MESHES for value in mesh.values], np.int32)
+    return _Field(["log", "flow"], is_flow[mesh.rows])
+
+
 def _named(fields: Mapping[str, _Field], side: str) -> Mask:
     first, *others = (fields[f"{side}_{part}"].named() for part in _NAMES)
     for other in others:
@@ -127,7 +135,7 @@ def _distinct(fields: Sequence[_Field]) -> tuple[npt.NDArray[np.int64], Codes, I
     """
     texts: list[list[str]] = []
     rows_of: list[Codes] = []
-    for part in (fields[: _HEAD - 1], fields[_HEAD - 1 : _HALF - 1], fields[_HALF - 1 : -1]):
+    for part in (fields[:_HEAD], fields[_HEAD:_HALF], fields[_HALF:-1]):
         first, rows = groups([field.rows for field in part])
         columns = [[field.values[code] for code in field.rows[first].tolist()] for field in part]
         texts.append([SEPARATOR.join(key) + SEPARATOR for key in zip(*columns, strict=True)])
@@ -138,7 +146,7 @@ def _distinct(fields: Sequence[_Field]) -> tuple[npt.NDArray[np.int64], Codes, I
     keys = zip(*(rows[first].tolist() for rows in (*rows_of, last.rows)), strict=True)
     edge_of, base_of = [0] * len(first), [0] * len(first)
     for place, (head, source, destination, operation) in enumerate(keys):
-        bare = f"{EVIDENCE}{SEPARATOR}{heads[head]}{sources[source]}{destinations[destination]}"
+        bare = heads[head] + sources[source] + destinations[destination]
         base_of[place] = CityHash64(bare.encode())
         edge_of[place] = CityHash64((bare + last.values[operation]).encode())
     return first, group, np.array(edge_of, np.uint64), np.array(base_of, np.uint64)
@@ -149,7 +157,7 @@ def _keys(fields: Mapping[str, _Field], first: npt.NDArray[np.int64], edge_of: I
     ids, chosen = np.unique(np.concatenate([edge_of, base_of]), return_index=True)
     is_base = chosen >= len(edge_of)
     rows = first[chosen % max(len(edge_of), 1)]
-    columns: dict[str, pa.Array] = {"edge_id": pa.array(ids), EDGE_KEY_FIELDS[0]: constant(EVIDENCE, len(ids))}
+    columns: dict[str, pa.Array] = {"edge_id": pa.array(ids)}
     for name, field in fields.items():
         values, codes = field.values, field.rows[rows]
         if name == "operation":

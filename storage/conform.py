@@ -31,7 +31,8 @@ def conform(table: Table, columns: pa.RecordBatch, **constants: Any) -> pa.Recor
 
     `columns` holds any subset of the table's columns, in Arrow types that cast to the table's (strings plain or
     dictionary encoded); names that begin with `_` are dropped. `constants` are further columns: one value for every
-    row, or an Arrow array of the batch's length. Absent columns and nulls become the column's default (empty, 0, ::).
+    row, or an Arrow array of the batch's length. Absent columns and nulls become the column's default (empty, 0, ::
+    where the table says nothing else).
 
     Raises:
         BadBatch: a column that the table does not have, or values that do not fit the column's type.
@@ -42,16 +43,18 @@ def conform(table: Table, columns: pa.RecordBatch, **constants: Any) -> pa.Recor
     if strangers := sorted((given.keys() | constants.keys()) - set(schema.names)):
         raise BadBatch(f"table {table.name} has no column {', '.join(strangers)}")
     arrays = list[pa.Array]()
-    for field in schema:
+    for field, column in zip(schema, table.columns, strict=True):
         name, kind = field.name, field.type
         try:
             if name in constants:
                 value = constants[name]
                 arrays.append(fit(value, kind) if isinstance(value, pa.Array) else _constant(value, kind, rows))
-            elif name in given:
+            elif name not in given:
+                arrays.append(_constant(column.default, kind, rows))
+            elif column.default is None:
                 arrays.append(fit(given[name], kind))
             else:
-                arrays.append(default(kind, rows))
+                arrays.append(fit(given[name].cast(kind).fill_null(column.default), kind))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BadBatch(f"column {name} of table {table.name} does not fit {kind}: {reason}") from None

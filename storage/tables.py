@@ -23,11 +23,13 @@ TEXT_MAP = "Map(LowCardinality(String), String)"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, ClickHouse type and meaning (units are in the name)."""
+    """One column: its name, ClickHouse type, meaning (units are in the name), and what an absent value becomes."""
 
     name: str
     type: str
     doc: str = ""
+    default: int | None = None
+    """None = the type's own: 0, an empty text, `::`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ CALLS = Table(
         Column("base_edge_id", "UInt64", "the same without the operation; 0 likewise"),
         Column("reporter", LC, "source|destination|gateway|waypoint|unknown"),
         Column("log_type", LC, "request|connection_end; not counted: connection_start|request_start|periodic|..."),
-        Column("mesh", LC, "istio|envoy|linkerd|consul|osm|..."),
+        Column("weight", "UInt32", "requests or connections the row stands for; 0 = goes on from before", default=1),
+        Column("mesh", LC, "istio|envoy|linkerd|consul|osm|...; cilium|calico: a network flow"),
         *_endpoint("source"),
         Column("source_remote_ip", "IPv6", "original client where the proxy trusts a header for it"),
         *_endpoint("destination"),
@@ -163,11 +166,14 @@ CALLS = Table(
     ),
 )
 
-_NOT_A_FIELD = {"received_at", "edge_id", "base_edge_id", "attributes", "raw", "logged", "topic", "partition", "offset"}
+_NOT_A_FIELD = {
+    *("received_at", "edge_id", "base_edge_id", "weight", "attributes", "raw", "logged"),
+    *("topic", "partition", "offset"),
+}
 LOGGED_BIT: Mapping[str, int] = {
     name: bit for bit, name in enumerate(name for name in CALLS.names if name not in _NOT_A_FIELD)
 }
-"""Bit of each `calls` column in `logged`. Bits never move: new columns are appended to the table."""
+"""Bit of each `calls` column in `logged`. Bits never move: fields are only ever added behind the last one."""
 
 SPANS = Table(
     "spans",
@@ -307,6 +313,9 @@ EDGE_KEY_FIELDS: tuple[str, ...] = (
     "operation",
 )
 """What an edge id stands for, in this order: edge_id = cityHash64 of these joined by 0x1F (see ADR 001)."""
+
+FLOW_MESHES: tuple[str, ...] = ("calico", "cilium")
+"""`mesh` of rows that tell of packets, which no proxy logged: evidence `flow`. Any other row is evidence `log`."""
 
 EDGE_KEYS = Table(
     "edge_keys",

@@ -8,6 +8,7 @@ The door for any source that eastwatch does not know. Required are `ts` and some
   does a word outside the fixed vocabularies (`VOCABULARIES`).
 - `attributes` is an object; its values that are no strings are kept as JSON. A top-level key that is no column of
   `calls` becomes an attribute, so nothing is lost and a misspelt key can be found.
+- `weight` says how many calls the line stands for, by default one; its `bytes_...` are then those of all of them.
 - Columns that ingestion fills (`received_at`, `edge_id`, `base_edge_id`, `raw`, `logged`, `topic`, `partition`,
   `offset`) cannot be given; such a key becomes an attribute as well.
 """
@@ -51,11 +52,14 @@ DESTINATIONS = (
 )
 """Keys of which at least one must name the destination."""
 
-_TYPES: Mapping[str, str] = {column.name: column.type for column in CALLS.columns if column.name in LOGGED_BIT}
+_TYPES: Mapping[str, str] = {
+    column.name: column.type for column in CALLS.columns if column.name in LOGGED_BIT or column.name == "weight"
+}
 KNOWN: Set[str] = frozenset((*_TYPES, "attributes"))
 _UNSIGNED: Mapping[str, tuple[pa.DataType, int]] = {
     "UInt8": (pa.uint8(), (1 << 8) - 1),
     "UInt16": (pa.uint16(), (1 << 16) - 1),
+    "UInt32": (pa.uint32(), (1 << 32) - 1),
     "UInt64": (pa.uint64(), (1 << 63) - 1),
 }
 _HEX_WIDTH = {"trace_id": 32, "span_id": 16}
@@ -80,8 +84,8 @@ def calls(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatch, R
         given = shape.columns.get(name)
         if given is None or given.text.null_count == rows:
             continue
-        logged = present(given.text)
-        bits |= np.where(logged, np.uint64(1 << LOGGED_BIT[name]), np.uint64(0))
+        if name in LOGGED_BIT:
+            bits |= np.where(present(given.text), np.uint64(1 << LOGGED_BIT[name]), np.uint64(0))
         columns[name] = _column(name, kind, given, refused)
     _require(columns, rows, refused)
     attributes = _attributes(shape, refused)
@@ -101,7 +105,7 @@ def calls(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatch, R
     return batch, [(int(shape.rows[row]), reason) for row, reason in sorted(refused.items())]
 
 
-_CODES = {"status", "grpc_status", "attempt", "source_port", "destination_port"}
+_CODES = {"status", "grpc_status", "attempt", "source_port", "destination_port", "weight"}
 """Numbers of which a fraction is a mistake, not a measurement."""
 
 
@@ -126,7 +130,7 @@ def _column(name: str, kind: str, given: JsonColumn, refused: dict[int, str]) ->
         largest = LARGEST.get(name, largest)
         values, wrong = unsigned(filled, to, largest, fractions=name not in _CODES)
         _refuse(refused, wrong, name, text, f"a number 0..{largest}")
-        return values.fill_null(0)
+        return values if name == "weight" else values.fill_null(0)
     if kind == "IPv6":
         values = _by_distinct(filled, _ip, pa.binary(16), b"\0" * 16)
         _refuse(refused, present(filled) & ~present(values), name, text, "an IP address")

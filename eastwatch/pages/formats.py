@@ -17,6 +17,7 @@ _JSON_VALUES: Mapping[str, str] = {
     "IPv6": "IPv4 or IPv6 address",
     "UInt8": "number 0 to 255",
     "UInt16": "number 0 to 65535",
+    "UInt32": "number 0 to 4294967295",
     "UInt64": "number",
     LC: "text",
     "String": "text",
@@ -47,7 +48,7 @@ def _calls_json_columns() -> str:
 
 
 def _is_key(column: Column) -> bool:
-    return column.name in LOGGED_BIT or column.name == "attributes"
+    return column.name in LOGGED_BIT or column.name in ("weight", "attributes")
 
 
 def _value(column: Column) -> str:

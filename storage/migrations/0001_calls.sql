@@ -8,6 +8,7 @@ CREATE TABLE calls (
     base_edge_id          UInt64,
     reporter              LowCardinality(String),
     log_type              LowCardinality(String),
+    weight                UInt32 DEFAULT 1 CODEC(ZSTD(1)),
     mesh                  LowCardinality(String),
     source_cluster        LowCardinality(String),
     source_namespace      LowCardinality(String),

@@ -42,6 +42,9 @@ def _numbers(lines: Sequence[Call]) -> Numbers:
     for line in lines:
         hours[line["ts"].replace(minute=0, second=0, microsecond=0)].append(line)
     counted = [line for hour in hours.values() for line in _counted(hour)]
+    # A row that stands for several calls is so many lines; its bytes are those of all of them.
+    sent = sum(line["bytes_sent"] for line in counted)
+    lines, counted = _weighted(lines), _weighted(counted)
     destination = [line for line in lines if line["reporter"] == "destination"]
     refusing = [line for line in lines if line["reporter"] in ("destination", "gateway", "waypoint")]
     known = [line for line in refusing if line["tls"] in ("mtls", "tls", "plaintext")]
@@ -54,9 +57,13 @@ def _numbers(lines: Sequence[Call]) -> Numbers:
         statuses={str(k): v for k, v in sorted(Counter(line["status"] for line in counted).items())},
         faults=dict(sorted(Counter(line["fault"] for line in counted if line["fault"] != "none").items())),
         mtls_share=sum(line["tls"] == "mtls" for line in known) / len(known) if known else None,
-        bytes_sent=sum(line["bytes_sent"] for line in counted),
+        bytes_sent=sent,
         quantiles_us=[durations[max(math.ceil(q * len(durations)), 1) - 1] for q in (0.5, 0.95, 0.99)],
     )
+
+
+def _weighted(lines: Iterable[Call]) -> Sequence[Call]:
+    return [line for line in lines for _ in range(line.get("weight", 1))]
 
 
 def _counted(lines: Sequence[Call]) -> Sequence[Call]:
@@ -69,7 +76,7 @@ def _counted(lines: Sequence[Call]) -> Sequence[Call]:
 def _failed(line: Call) -> bool:
     if line["status"] >= 500 or line["grpc_status"] in (2, 4, 13, 14, 15):
         return True
-    return line["status"] == 0 and line["response_flags"] not in ("", "-", "DC")
+    return line["status"] == 0 and (line["response_flags"] not in ("", "-", "DC") or line["fault"] == "network")
 
 
 def _node(call: Call, side: str) -> str:

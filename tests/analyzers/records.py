@@ -11,7 +11,7 @@ from clickhouse_cityhash.cityhash import CityHash64  # pyright: ignore[reportMis
 
 from storage.conform import conform
 from storage.engine import Engine
-from storage.tables import CALLS, EDGE_KEY_FIELDS, EDGE_KEYS, LOGGED_BIT, SPANS, Table, arrow_schema
+from storage.tables import CALLS, EDGE_KEY_FIELDS, EDGE_KEYS, FLOW_MESHES, LOGGED_BIT, SPANS, Table, arrow_schema
 
 T0 = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 
@@ -71,7 +71,8 @@ def insert_calls(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str |
     keys: dict[int, dict[str, Any]] = {}
     listed: list[Mapping[str, Any]] = []
     for row in rows:
-        whole = {**dict.fromkeys(EDGE_KEY_FIELDS, ""), **row, "evidence": "log"}
+        evidence = "flow" if row.get("mesh") in FLOW_MESHES else "log"
+        whole = {**dict.fromkeys(EDGE_KEY_FIELDS, ""), **row, "evidence": evidence}
         ids = []
         for operation in (whole["operation"], ""):
             named = {name: whole[name] for name in EDGE_KEY_FIELDS} | {"operation": operation}

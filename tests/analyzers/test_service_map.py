@@ -51,6 +51,7 @@ CALL = st.builds(
     duration_us=st.one_of(st.just(0), st.integers(1, 10**10)),
     bytes_sent=st.integers(0, 10**6),
     operation=st.sampled_from(["GET /", "GET /a"]),
+    weight=st.sampled_from([1, 1, 1, 2, 5]),
 )
 
 
@@ -91,6 +92,28 @@ def test_a_retried_call_is_one_request_and_two_attempts(engine: Engine) -> None:
     insert_calls(engine, [named(0, "web", "api"), *(named(n, "web", "api", reporter="destination") for n in (0, 1))])
     edge = edges(engine)["shop/web", "shop/api"]
     assert (edge.requests, edge.attempts) == (1, 2)
+
+
+def test_a_row_that_stands_for_no_new_call_shows_the_edge_and_its_bytes(engine: Engine) -> None:
+    row = named(0, "web", "api", weight=0, bytes_sent=7, duration_us=1000, fault="callee", verdict="denied")
+    insert_calls(engine, [row, by_address(0, "10.0.0.1", weight=0, bytes_sent=9, status=200)])
+    derive(engine, now=NOW)
+    found = edges(engine)
+    assert {pair: (edge.requests, edge.bytes_sent) for pair, edge in found.items()} == {
+        ("shop/web", "shop/api"): (0, 7),
+        ("unknown", "shop/db"): (0, 9),
+    }
+    for edge in found.values():
+        assert (dict(edge.statuses), dict(edge.faults), edge.p50_ms, edge.errors) == ({}, {}, None, 0)
+
+
+def test_a_weight_counts_in_derived_edges_too(engine: Engine) -> None:
+    rows = [by_address(0, "10.0.0.1", weight=4, status=503, fault="callee"), by_address(1, "10.0.0.1", status=200)]
+    insert_calls(engine, rows)
+    derive(engine, now=NOW)
+    edge = edges(engine)["unknown", "shop/db"]
+    assert (edge.requests, edge.errors, dict(edge.statuses)) == (5, 4, {"200": 1, "503": 4})
+    assert dict(edge.faults) == {"callee": 4}
 
 
 def test_what_no_line_tells_is_none(engine: Engine) -> None:
@@ -198,8 +221,7 @@ def by_address(ts_s: float, source_ip: str, **fields: Any) -> dict[str, Any]:
         source_ip=mapped,
         destination_namespace="shop",
         destination_service="db",
-        status=200,
-        **fields,
+        **{"status": 200, **fields},
     )
 
 

@@ -25,11 +25,18 @@ def test_nothing_given_is_all_defaults(table: Table, rows: int) -> None:
     batch.validate(full=rows < 100)
     assert batch.schema == arrow_schema(table)
     assert batch.num_rows == rows
-    for column in batch.columns:
+    for column, described in zip(batch.columns, table.columns, strict=True):
         assert column.null_count == 0
         if rows:
             value = column[rows - 1].as_py()
-            assert value in ("", b"", 0, 0.0, [], bytes(16)) or str(value).startswith("1970-01-01")
+            nothing = ("", b"", 0, 0.0, [], bytes(16)) if described.default is None else (described.default,)
+            assert value in nothing or str(value).startswith("1970-01-01")
+
+
+def test_a_null_is_the_columns_own_default() -> None:
+    weights = conform(CALLS, pa.record_batch({"weight": pa.array([None, 0, 7], pa.int64())}))["weight"]
+    assert weights.to_pylist() == [1, 0, 7]
+    assert conform(CALLS, pa.record_batch({"weight": pa.nulls(2)}))["weight"].to_pylist() == [1, 1]
 
 
 def test_more_rows_than_the_shared_zeros() -> None:

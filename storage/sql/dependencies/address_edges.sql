@@ -60,7 +60,7 @@ WITH
             u.ts AS ts, u.reporter AS reporter, u.direction AS direction, u.protocol AS protocol, u.tls AS tls,
             u.operation AS operation, u.status AS status, u.grpc_status AS grpc_status,
             u.response_flags AS response_flags, u.verdict AS verdict, u.fault AS fault, u.logged AS logged,
-            u.duration_us AS duration_us, u.bytes_sent AS bytes_sent, u.bytes_received AS bytes_received,
+            u.weight AS weight, u.mesh AS mesh, u.duration_us AS duration_us, u.bytes_sent AS bytes_sent, u.bytes_received AS bytes_received,
             u.destination_cluster AS destination_cluster, u.destination_namespace AS destination_namespace,
             u.destination_workload AS destination_workload, u.destination_service AS destination_service,
             u.destination_version AS destination_version, u.destination_principal AS destination_principal,
@@ -85,7 +85,7 @@ WITH
             c.ts AS ts, c.reporter AS reporter, c.direction AS direction, c.protocol AS protocol, c.tls AS tls,
             c.operation AS operation, c.status AS status, c.grpc_status AS grpc_status,
             c.response_flags AS response_flags, c.verdict AS verdict, c.fault AS fault, c.logged AS logged,
-            c.duration_us AS duration_us, c.bytes_sent AS bytes_sent, c.bytes_received AS bytes_received,
+            c.weight AS weight, c.mesh AS mesh, c.duration_us AS duration_us, c.bytes_sent AS bytes_sent, c.bytes_received AS bytes_received,
             c.source AS source,
             c.destination_workload != '' OR c.destination_service != '' OR c.destination_principal != '' AS named,
             multiIf(
@@ -105,7 +105,7 @@ WITH
     ),
     keyed AS (
         SELECT
-            'log' AS evidence, reporter,
+            if(mesh IN ('calico', 'cilium'), 'flow', 'log') AS evidence, reporter,
             multiIf(
                 outside AND reporter != 'destination', 'egress',
                 direction = '' OR (direction = 'egress' AND NOT named), 'east_west',
@@ -118,7 +118,7 @@ WITH
             destination.5 AS destination_version, destination.6 AS destination_principal,
             operation,
             toStartOfMinute(ts) AS minute, ts, status, grpc_status, response_flags, verdict, fault, logged,
-            duration_us, bytes_sent, bytes_received
+            weight, duration_us, bytes_sent, bytes_received
         FROM both
     )
 SELECT
@@ -146,20 +146,20 @@ SELECT
     destination_version,
     destination_principal,
     operation,
-    count() AS requests,
-    countIf(status >= 500 OR grpc_status IN (2, 4, 13, 14, 15)
-        OR (status = 0 AND response_flags NOT IN ('', '-', 'DC'))) AS errors,
-    countIf(verdict = 'denied') AS denied,
-    countIf(bitTest(logged, 34)) AS timed,
+    sum(weight) AS requests,
+    sumIf(weight, status >= 500 OR grpc_status IN (2, 4, 13, 14, 15)
+        OR (status = 0 AND (response_flags NOT IN ('', '-', 'DC') OR fault = 'network'))) AS errors,
+    sumIf(weight, verdict = 'denied') AS denied,
+    sumIf(weight, bitTest(logged, 34)) AS timed,
     countIf(bitTest(logged, 37)) AS sized,
     sum(bytes_sent) AS bytes_sent,
     sum(bytes_received) AS bytes_received,
-    sumIf(log(greatest(duration_us, 1)) AS log_us, bitTest(logged, 34)) AS log_us_sum,
-    sumIf(log_us * log_us, bitTest(logged, 34)) AS log_us_sum2,
-    sumMapIf(map(status, toUInt64(1)), bitTest(logged, 29) AND protocol != 'tcp') AS statuses,
-    sumMapIf(map(grpc_status, toUInt64(1)), bitTest(logged, 30)) AS grpc_statuses,
-    sumMapIf(map(toString(fault), toUInt64(1)), fault NOT IN ('', 'none')) AS faults,
-    sumMapIf(map(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16'), toUInt64(1)), bitTest(logged, 34)) AS histogram,
+    sumIf(weight * (log(greatest(duration_us, 1)) AS log_us), bitTest(logged, 34)) AS log_us_sum,
+    sumIf(weight * log_us * log_us, bitTest(logged, 34)) AS log_us_sum2,
+    sumMapIf(map(status, toUInt64(weight)), weight > 0 AND bitTest(logged, 29) AND protocol != 'tcp') AS statuses,
+    sumMapIf(map(grpc_status, toUInt64(weight)), weight > 0 AND bitTest(logged, 30)) AS grpc_statuses,
+    sumMapIf(map(toString(fault), toUInt64(weight)), weight > 0 AND fault NOT IN ('', 'none')) AS faults,
+    sumMapIf(map(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16'), toUInt64(weight)), weight > 0 AND bitTest(logged, 34)) AS histogram,
     min(ts) AS first_ts,
     max(ts) AS last_ts
 FROM keyed

@@ -13,7 +13,7 @@ from collector.edge_ids import COUNTED_LOG_TYPES, SEPARATOR, edge_id_of, edge_id
 from collector.identity.socket_addresses import ip_bytes
 from storage.conform import conform
 from storage.engine import Engine
-from storage.tables import EDGE_KEY_FIELDS, EDGE_KEYS
+from storage.tables import EDGE_KEY_FIELDS, EDGE_KEYS, FLOW_MESHES
 from tests.collector.identity.rows import AT, Row, calls
 
 NAMES = ("workload", "service", "principal")
@@ -27,7 +27,8 @@ def slow_edge_id(row: Row, operation: bool) -> int:
         return 0
     if not any(row.get(f"source_{part}") for part in NAMES) and row.get("source_ip", bytes(16)) != bytes(16):
         return 0
-    fields = ["log", *(row.get(name) or "" for name in EDGE_KEY_FIELDS[1:])]
+    evidence = "flow" if row.get("mesh") in FLOW_MESHES else "log"
+    fields = [evidence, *(row.get(name) or "" for name in EDGE_KEY_FIELDS[1:])]
     return edge_id_of(fields if operation else [*fields[:-1], ""])
 
 
@@ -83,6 +84,7 @@ ROWS = st.lists(
         {},
         optional=dict.fromkeys(EDGE_KEY_FIELDS[1:], VALUE)
         | {"log_type": st.sampled_from(["", "request", "connection_end", "periodic"])}
+        | {"mesh": st.sampled_from(["", "istio", *FLOW_MESHES])}
         | {"source_ip": st.sampled_from([bytes(16), ip_bytes("10.0.0.1")])},
     ),
     min_size=1,
