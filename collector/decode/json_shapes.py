@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -390,25 +391,20 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
+# A whole string, or the rest of the text from a quote that nothing closes.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
 def _depth(text: str) -> int:
     """Levels of nesting. Brackets inside strings may add to it only where strings hold more than the limit of them."""
     if text.count("{") + text.count("[") <= 8:
         return 1
     depth = deepest = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "{[":
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        if bracket in "{[":
             depth += 1
             deepest = max(deepest, depth)
-        elif char in "}]":
+        else:
             depth -= 1
     return deepest

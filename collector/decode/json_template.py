@@ -317,7 +317,10 @@ class Template:
         raise _Unsupported
 
     def _nested(self, level: int) -> None:
-        """Read an object or array; its string values are variables, all else is constant text."""
+        """Read an object or array; its strings and its objects' numbers are variables, all else is constant text.
+
+        Numbers of an array have no quotes between them to be found by.
+        """
         if level > self._most_levels:
             raise _Unsupported
         is_object = self._line[self._at] == 123
@@ -338,7 +341,11 @@ class Template:
                 self._variables.append((*self._string(), False))
             elif first in (b"{", b"["):
                 self._nested(level + 1)
-            elif found := _NUMBER_AT.match(self._line, self._at) or _LITERAL.match(self._line, self._at):
+            elif found := _NUMBER_AT.match(self._line, self._at):
+                if is_object:
+                    self._variables.append((self._at, found.end(), True))
+                self._at = found.end()
+            elif found := _LITERAL.match(self._line, self._at):
                 self._at = found.end()
             else:
                 raise _Unsupported

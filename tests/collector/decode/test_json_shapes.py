@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.decode.json_shapes import Refused, Shape, one_by_one, shapes
+from collector.decode.json_shapes import Refused, Shape, one_by_one, read_object, shapes
+from collector.decode.json_template import QuotedLines, Template
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.spans import Spans
 
@@ -69,6 +71,17 @@ keys = st.sampled_from(["a", "b", "n", "o", "known_longer_key", "other", "x.y", 
 objects = st.dictionaries(keys, values, max_size=6)
 
 
+def varied(draw: st.DrawFn, value: Any) -> Any:
+    """`value` with other numbers and texts at any depth."""
+    if isinstance(value, dict):
+        return {key: varied(draw, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [varied(draw, inner) for inner in value]
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and draw(st.booleans()):
+        return draw(text_values) if isinstance(value, str) else draw(st.integers(-99, 10**12))
+    return value
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> list[bytes]:
     """Lines of a few shapes with varied values, in one way of writing or another; some are damaged."""
@@ -76,7 +89,7 @@ def batches(draw: st.DrawFn) -> list[bytes]:
     separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
     lines: list[bytes] = []
     for model in draw(st.lists(st.sampled_from(models), min_size=1, max_size=8)):
-        record = {key: draw(scalars) if draw(st.booleans()) else value for key, value in model.items()}
+        record = {key: draw(scalars) if draw(st.booleans()) else varied(draw, value) for key, value in model.items()}
         text = json.dumps(record, separators=separators, ensure_ascii=draw(st.booleans()))
         line = text.encode("utf-8", "surrogatepass")
         if draw(st.integers(0, 4)) == 0 and line:
@@ -110,6 +123,23 @@ def test_no_line_of_one_shape_takes_the_slow_way() -> None:
     assert groups[0].columns["o"].quoted is None
     assert groups[0].columns["o"].text[3].as_py() == 'q"3\\'
     assert groups[0].columns["b"].text.null_count == len(groups[0].rows)
+
+
+def test_numbers_in_nested_objects_make_no_shapes_of_their_own() -> None:
+    lines = [f'{{"a":{{"port":{i},"of":[{{"at":{i * 31}}},[1,2]]}},"n":1}}'.encode() for i in range(300)]
+    spans = Spans.of(pa.array(lines, pa.binary()))
+    quoted = QuotedLines(spans)
+    template = Template.of(lines[0], quoted.quotes[: quoted.quote_count[0]], 32)
+    assert template is not None
+    assert template.match(quoted, np.arange(300)).rows.tolist() == list(range(300))
+    assert fast(lines)[299][0]["a"] == ('{"port":299,"of":[{"at":9269},[1,2]]}', False)
+
+
+def test_brackets_in_strings_are_no_depth() -> None:
+    inside = '{"a":"' + "[{" * 40 + '","b":[' + "[" * 3 + "]" * 3 + "]}"
+    assert read_object(inside.encode(), Limits(depth=5)).keys() == {"a", "b"}
+    with pytest.raises(ValueError, match="nested deeper than 4 levels"):
+        read_object(inside.encode(), Limits(depth=4))
 
 
 def test_null_and_missing_keys_differ() -> None:
