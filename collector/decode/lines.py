@@ -4,6 +4,8 @@
                                │                    └─ a JSON format's `read` ──┐
                                └─ text ──► each text format's `read`, in turn ──┴──► `finish`, once a format ──► rows
 
+Messages that are lists of records in one JSON value are opened before (`json_lists`): each record is a line.
+
 Which formats there are stands in `line_formats`. A format that the caller does not accept makes a dead letter that says
 what the line looks like instead.
 """
@@ -20,6 +22,7 @@ import pyarrow as pa
 from collector.contract import MESSAGE, DeadLetter, Decoded
 from collector.decode.describe import describe_keys, describe_line
 from collector.decode.envelope import ENVELOPE_KEYS, Lines, is_envelope, opened, split_lines, strip_prefixes
+from collector.decode.json_lists import opened_lists
 from collector.decode.json_shapes import shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.line_format import JsonFormat
@@ -28,6 +31,8 @@ from collector.decode.spans import Positions, bounds
 
 _KNOWN: Mapping[str, Set[str]] = {"envelope": ENVELOPE_KEYS, **{form.name: form.known for form in JSON_FORMATS}}
 _MOST_ENVELOPES = 3
+MAX_LETTERS = 1000
+"""Dead letters of one message that is a list: a list of ten million empty objects must not become as many rows."""
 # Bodies that are cut into lines together: int32 positions reach 2 GiB.
 _CHUNK_BYTES = 1 << 29
 
@@ -86,22 +91,44 @@ def decode_lines(lines: Lines, format: str = "auto", limits: Limits = DEFAULT_LI
 
 
 def decode_bodies(values: pa.LargeBinaryArray, format: str, limits: Limits) -> Decoded:
-    """`decode_lines` over message bodies, each with one line or several. A dead letter is its line as it was sent."""
+    """`decode_lines` over message bodies, each with one line or several, or a JSON list of records.
+
+    A dead letter is its line or record as it was sent.
+    """
     parts: list[Decoded] = []
     for first, last in _chunks(values):
-        part = decode_lines(split_lines(values.slice(first, last - first)), format, limits)
+        bodies = values.slice(first, last - first)
+        lines, listed, records = opened_lists(bodies, split_lines(bodies))
+        found = [decode_lines(lines, format, limits)] if len(lines) or listed is None else []
+        if listed is not None:
+            found.append(decode_lines(listed, format, limits))
+        part = merged(found)
+        if part.dead:
+            part = replace(part, dead=_as_sent(bodies, records, part.dead))
         parts.append(part if first == 0 else moved(part, np.arange(first, last)))
-    whole = merged(parts)
-    return replace(whole, dead=_as_sent(values, whole.dead)) if whole.dead else whole
+    return merged(parts)
 
 
-def _as_sent(values: pa.LargeBinaryArray, dead: Sequence[DeadLetter]) -> list[DeadLetter]:
-    """Dead letters with the bytes of their whole line: blanks, prefix and envelope, all but the line's end."""
+def _as_sent(
+    values: pa.LargeBinaryArray, records: Mapping[int, Sequence[bytes]], dead: Sequence[DeadLetter]
+) -> list[DeadLetter]:
+    """Dead letters with the bytes of their whole line: blanks, prefix and envelope, all but the line's end.
+
+    `records` are those of messages that were opened as lists. Each gets at most `MAX_LETTERS`, and one more with the
+    whole message for all the rest.
+    """
     letters: list[DeadLetter] = []
-    for message, own in groupby(dead, key=lambda letter: letter.message):
-        lines = values[message].as_py().split(b"\n")
-        letters += (replace(letter, payload=lines[letter.record].removesuffix(b"\r")) for letter in own)
-    return letters
+    for message, group in groupby(dead, key=lambda letter: letter.message):
+        own = list(group)
+        lines = records.get(message)
+        if lines is None:
+            lines = [line.removesuffix(b"\r") for line in values[message].as_py().split(b"\n")]
+        elif len(own) > MAX_LETTERS:
+            own, rest = own[:MAX_LETTERS], own[MAX_LETTERS:]
+            reason = f"{len(rest)} more records of this list cannot be used, the first of them: {rest[0].reason}"
+            letters.append(replace(rest[0], payload=values[message].as_py(), reason=reason))
+        letters += (replace(letter, payload=lines[letter.record]) for letter in own)
+    return sorted(letters, key=lambda letter: (letter.message, letter.record))
 
 
 def _chunks(values: pa.LargeBinaryArray) -> list[tuple[int, int]]:
