@@ -40,7 +40,7 @@ class _Export(msgspec.Struct):
 
 
 class _OfProcess(msgspec.Struct):
-    processID: str = ""  # noqa: N815 - Jaeger's word
+    processID: str = ""
     process: msgspec.Raw | None = None
 
 

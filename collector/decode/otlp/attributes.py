@@ -44,6 +44,10 @@ class Picked:
         self.present: npt.NDArray[np.bool_] = at >= 0
         self.any = bool(self.present.any())
 
+    def or_else(self, other: Picked) -> Picked:
+        """This attribute, or the other one where a record does not have it."""
+        return Picked(self._attributes, np.where(self.present, self.at, other.at)) if other.any else self
+
     def _gather(self, column: pa.Array) -> pa.Array:
         if not self.any:
             return pa.nulls(len(self.at), column.type)
@@ -66,6 +70,34 @@ class Picked:
             return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
         return pc.coalesce(ints, map_distinct(self.text(), parse, pa.int64()))
+
+
+_KINDS_OF_VALUE: Mapping[str, pa.DataType] = {
+    "string": pa.binary(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "double": pa.float64(),
+    "array": pa.binary(),
+    "kvlist": pa.binary(),
+    "bytes": pa.binary(),
+}
+
+
+def key_values(counts: Indices, keys: pa.Array, **values: pa.Array) -> pa.ListArray:
+    """A list column of KeyValue from flat columns, for attributes that did not come as OTLP.
+
+    Args:
+        counts: how many each record has.
+        keys: one key each, text or binary, no nulls.
+        values: by kind of value (`string`, `bool`, `int`, `double`, `bytes`), null where it is of another kind.
+    """
+    kinds = [
+        values[kind].cast(of_type) if kind in values else pa.nulls(len(keys), of_type)
+        for kind, of_type in _KINDS_OF_VALUE.items()
+    ]
+    value = pa.StructArray.from_arrays(kinds, list(_KINDS_OF_VALUE))
+    entries = pa.StructArray.from_arrays([keys.cast(pa.binary()), value], ["key", "value"])
+    return pa.ListArray.from_arrays(pa.array(offsets_of(counts), pa.int32()), entries)
 
 
 class Attributes:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.decode.otlp.attributes import Attributes, first_text
-from collector.decode.otlp.requests import DATABASE, URL
+from collector.decode.otlp.requests import DATABASE, URL, observed_by_micrometer
 from collector.decode.otlp.text import map_distinct
 from collector.decode.otlp.urls import host_of, port_of, split_urls
 
@@ -20,17 +20,22 @@ PEER_SERVICE = ("service.peer.name", "peer.service")
 PEER_NAMESPACE = ("service.peer.namespace",)
 PEER_HOST = (
     *("server.address", "net.peer.name", "peer.hostname"),
-    *("network.peer.address", "net.sock.peer.addr", "net.peer.ip"),
+    *("network.peer.address", "net.sock.peer.addr", "net.peer.ip", "peer.ipv4", "peer.ipv6"),
 )
-PEER_PORT = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
-CALLER_HOST = ("network.peer.address", "net.sock.peer.addr", "net.peer.ip", "client.address")
-CALLER_PORT = ("network.peer.port", "net.sock.peer.port", "net.peer.port", "client.port")
+PEER_PORT = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port", "peer.port")
+CALLER_HOST = (
+    *("network.peer.address", "net.sock.peer.addr", "net.peer.ip", "client.address"),
+    *("peer.ipv4", "peer.ipv6"),
+)
+CALLER_PORT = ("network.peer.port", "net.sock.peer.port", "net.peer.port", "client.port", "peer.port")
 PEER_ADDRESS = ("peer.address",)
+# Micrometer's: the host that a client called.
+CALLED_NAME = ("client.name",)
 CLUSTER = ("upstream_cluster.name", "upstream_cluster")
-DESTINATION = ("messaging.destination.name", "messaging.destination")
+DESTINATION = ("messaging.destination.name", "messaging.destination", "message_bus.destination")
 WANTED = (
     *(PEER_SERVICE, PEER_NAMESPACE, PEER_HOST, PEER_PORT, CALLER_HOST, CALLER_PORT),
-    *(PEER_ADDRESS, CLUSTER, DESTINATION, DATABASE, URL),
+    *(PEER_ADDRESS, CALLED_NAME, CLUSTER, DESTINATION, DATABASE, URL),
 )
 
 
@@ -78,6 +83,10 @@ def peer_columns(attributes: Attributes, kind: npt.NDArray[np.int32]) -> dict[st
             texts = split_urls(given.text())[0] if keys is URL else given.text()
             hosts.append(map_distinct(texts, host_of, pa.string()))
             ports.append(map_distinct(texts, port_of, pa.int64()))
+
+    observed = observed_by_micrometer(attributes) & ~serves & _all_empty(hosts, attributes.records)
+    if (called := attributes.pick(*CALLED_NAME, among=observed)).any:
+        hosts.append(map_distinct(called.text(), lambda name: "" if name == "none" else host_of(name), pa.string()))
 
     # A queue, or else the kind of a database that gives no address, stands for a peer that has no name of its own.
     messaging = (kind == PRODUCER) | (kind == CONSUMER)

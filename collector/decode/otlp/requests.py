@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,19 +23,35 @@ METHOD = ("http.request.method", "http.method")
 HTTP_STATUS = ("http.response.status_code", "http.status_code")
 GRPC_STATUS = ("rpc.grpc.status_code", "rpc.response.status_code", "rpc.status_code", "grpc.status_code")
 ROUTE = ("http.route", "url.template")
-TARGET = ("url.path", "http.target")
+TARGET = ("url.path", "http.target", "http.path")
 QUERY = ("url.query",)
 URL = ("url.full", "http.url")
 RPC_SYSTEM = ("rpc.system.name", "rpc.system")
 RPC_SERVICE = ("rpc.service",)
 RPC_METHOD = ("rpc.method",)
 MESSAGING = ("messaging.system",)
-DATABASE = ("db.system.name", "db.system")
+DATABASE = ("db.system.name", "db.system", "db.type")
+# Micrometer's observations (Spring) use plain words. They count beside an outcome, which only Micrometer tells.
+OUTCOME = ("outcome",)
+PLAIN_METHOD = ("method",)
+PLAIN_STATUS = ("status",)
+TEMPLATE = ("uri",)
+NO_TEMPLATE = ("", "UNKNOWN", "NOT_FOUND", "REDIRECTION", "none")
+"""What Micrometer writes for `uri` where it knows none."""
 REQUEST_ID = ("guid:x-request-id", "http.request.header.x-request-id", "http.request.header.x_request_id")
 WANTED = (
     *(METHOD, HTTP_STATUS, GRPC_STATUS, ROUTE, TARGET, QUERY, URL),
     *(RPC_SYSTEM, RPC_SERVICE, RPC_METHOD, MESSAGING, DATABASE, REQUEST_ID),
+    *(OUTCOME, PLAIN_METHOD, PLAIN_STATUS, TEMPLATE),
 )
+
+
+def observed_by_micrometer(attributes: Attributes) -> npt.NDArray[np.bool_]:
+    """Which records are HTTP exchanges as Micrometer tells them: by an outcome, a method and a URI."""
+    observed = attributes.has(*OUTCOME)
+    if observed.any():
+        observed &= attributes.has(*PLAIN_METHOD) & attributes.has(*TEMPLATE)
+    return observed
 
 
 def _small(picked: Picked, to: pa.DataType, limit: int, names: dict[str, int] | None = None) -> pa.Array:
@@ -47,7 +64,9 @@ def _small(picked: Picked, to: pa.DataType, limit: int, names: dict[str, int] | 
 def request_columns(attributes: Attributes, name: pa.StringArray) -> dict[str, pa.Array]:
     """protocol, method, path, operation, http_status, grpc_status, request_id."""
     columns: dict[str, pa.Array] = {}
-    method, status = attributes.pick(*METHOD), attributes.pick(*HTTP_STATUS)
+    observed = observed_by_micrometer(attributes)
+    method = attributes.pick(*METHOD).or_else(attributes.pick(*PLAIN_METHOD, among=observed))
+    status = attributes.pick(*HTTP_STATUS).or_else(attributes.pick(*PLAIN_STATUS, among=observed))
     grpc_status, rpc_system = attributes.pick(*GRPC_STATUS), attributes.pick(*RPC_SYSTEM)
     messaging, database = attributes.pick(*MESSAGING), attributes.pick(*DATABASE)
 
@@ -81,6 +100,10 @@ def request_columns(attributes: Attributes, name: pa.StringArray) -> dict[str, p
     if route.any:
         templates = route.text()
         operation.append(pc.coalesce(pc.binary_join_element_wise(methods, templates, " "), templates))
+    template = attributes.pick(*TEMPLATE, among=observed)
+    if template.any:
+        templates = pc.if_else(pc.is_in(template.text(), pa.array(NO_TEMPLATE)), None, template.text())
+        operation.append(pc.binary_join_element_wise(methods, templates, " "))
     columns["operation"] = first_text(*operation, name)
     columns["path"] = _path(attributes, operation[0] if rpc.any else None)
     return columns
@@ -99,7 +122,9 @@ def _path(attributes: Attributes, rpc: pa.Array | None) -> pa.StringArray:
         candidates.append(paths)
     url = attributes.pick(*URL, among=~target.present)
     if url.any:
-        candidates.append(split_urls(url.text())[1])
+        urls = url.text()
+        candidates.append(split_urls(urls)[1])
+        candidates.append(pc.if_else(pc.starts_with(urls, "/"), urls, None))
     if rpc is not None:
         candidates.append(pc.binary_join_element_wise("", rpc, "/"))
     return first_text(*candidates, pa.nulls(attributes.records, pa.string()))

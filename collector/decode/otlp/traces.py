@@ -10,6 +10,8 @@ id makes a root.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,9 +30,10 @@ _ERROR = 2
 
 ERROR_TAG = ("error",)
 ISTIO_NAMESPACE = ("istio.namespace",)
-_WANTED = frozenset(
+WANTED = frozenset(
     key.encode() for keys in (*requests.WANTED, *peers.WANTED, ERROR_TAG, ISTIO_NAMESPACE) for key in keys
 )
+"""Keys that must be indexed before `told_by_attributes`."""
 
 
 def spans(messages: pa.ListArray, limits: Limits) -> Records:
@@ -72,12 +75,25 @@ def spans(messages: pa.ListArray, limits: Limits) -> Records:
         **_events(rows.field("events")),
         **_links(rows.field("links")),
     }
-    attributes.index(_WANTED)
-    columns |= requests.request_columns(attributes, columns["name"])
-    columns |= peers.peer_columns(attributes, kind)
+    attributes.index(WANTED)
+    columns |= told_by_attributes(attributes, kind, columns)
     columns["error"] = pa.array(((code == _ERROR) | _has_error_tag(attributes)).astype(np.uint8))
-    columns |= _istio_identity(attributes, columns)
     return Records("traces", message, columns, wrong, places(message))
+
+
+def told_by_attributes(
+    attributes: Attributes, kind: npt.NDArray[np.int32], columns: Mapping[str, pa.Array]
+) -> dict[str, pa.Array]:
+    """Columns that a span's attributes tell, whatever its format: the request, the peer, names that Istio gives.
+
+    Args:
+        attributes: of each span, `WANTED` indexed.
+        kind: index into `KINDS` of each span.
+        columns: `name`, and the identity columns as far as they are known.
+    """
+    found = requests.request_columns(attributes, columns["name"])
+    found |= peers.peer_columns(attributes, kind)
+    return found | _istio_identity(attributes, columns)
 
 
 def _has_error_tag(attributes: Attributes) -> npt.NDArray[np.bool_]:
@@ -119,7 +135,7 @@ def _or_empty(texts: pa.StringArray, counts: Indices) -> pa.StringArray:
     return pc.if_else(pa.array(counts > 0), texts, EMPTY)
 
 
-def _istio_identity(attributes: Attributes, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
+def _istio_identity(attributes: Attributes, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     """Istio names its proxies' service `SERVICE.NAMESPACE` and gives the namespace as a tag of the span."""
     picked = attributes.pick(*ISTIO_NAMESPACE)
     if not picked.any:

@@ -182,19 +182,22 @@ def request(a: Any, name: str) -> dict[str, Any]:
     def has(*keys: str) -> bool:
         return first(a, *keys) is not None
 
+    observed = micrometer(a)
+    method_keys = ("http.request.method", "http.method", *(("method",) if observed else ()))
+    status_keys = ("http.response.status_code", "http.status_code", *(("status",) if observed else ()))
     grpc_keys = ("rpc.grpc.status_code", "rpc.response.status_code", "rpc.status_code", "grpc.status_code")
     protocol = ""
-    if has("http.request.method", "http.method", "http.response.status_code", "http.status_code"):
+    if has(*method_keys, *status_keys):
         protocol = "http"
     if has("messaging.system"):
         protocol = "messaging"
-    if has("db.system.name", "db.system"):
+    if has("db.system.name", "db.system", "db.type"):
         protocol = "database"
     if has(*grpc_keys):
         protocol = "grpc"
     if has("rpc.system.name", "rpc.system"):
         protocol = word(a, "rpc.system.name", "rpc.system").lower()
-    method = word(a, "http.request.method", "http.method")
+    method = word(a, *method_keys)
 
     operation = ""
     if has("rpc.method"):
@@ -203,11 +206,13 @@ def request(a: Any, name: str) -> dict[str, Any]:
     rpc = operation if has("rpc.method") else None
     if not operation and has("http.route", "url.template"):
         route = word(a, "http.route", "url.template")
-        operation = f"{method} {route}" if has("http.request.method", "http.method") else route
+        operation = f"{method} {route}" if has(*method_keys) else route
+    if not operation and observed and word(a, "uri") not in ("", "UNKNOWN", "NOT_FOUND", "REDIRECTION", "none"):
+        operation = f"{method} {word(a, 'uri')}"
 
     path = ""
-    if has("url.path", "http.target"):
-        path = word(a, "url.path", "http.target")
+    if has("url.path", "http.target", "http.path"):
+        path = word(a, "url.path", "http.target", "http.path")
         path += f"?{word(a, 'url.query')}" if word(a, "url.query") else ""
     elif has("url.full", "http.url"):
         path = url_path(word(a, "url.full", "http.url"))
@@ -218,12 +223,16 @@ def request(a: Any, name: str) -> dict[str, Any]:
         "method": method,
         "path": path,
         "operation": operation or name,
-        "http_status": within(whole(a, ("http.response.status_code", "http.status_code")), 999),
+        "http_status": within(whole(a, status_keys), 999),
         "grpc_status": within(whole(a, grpc_keys, GRPC), 255),
         "request_id": word(
             a, "guid:x-request-id", "http.request.header.x-request-id", "http.request.header.x_request_id"
         ),
     }
+
+
+def micrometer(a: Any) -> bool:
+    return all(first(a, key) is not None for key in ("outcome", "method", "uri"))
 
 
 def is_url(url: str) -> bool:
@@ -234,7 +243,7 @@ def is_url(url: str) -> bool:
 
 def url_path(url: str) -> str:
     if not is_url(url):
-        return ""
+        return url if url.startswith("/") else ""
     third = url.find("/", url.find("/") + 2)
     if third < 0:
         split = parts(url)
@@ -275,14 +284,17 @@ def peer(a: Any, kind: int) -> dict[str, Any]:
     cluster = first(a, "upstream_cluster.name", "upstream_cluster")
     named = None if cluster is None or serves else outbound(text(cluster))
     if serves:
-        host_keys = ("network.peer.address", "net.sock.peer.addr", "net.peer.ip", "client.address")
-        port_keys = ("network.peer.port", "net.sock.peer.port", "net.peer.port", "client.port")
+        host_keys = (
+            *("network.peer.address", "net.sock.peer.addr", "net.peer.ip", "client.address"),
+            *("peer.ipv4", "peer.ipv6"),
+        )
+        port_keys = ("network.peer.port", "net.sock.peer.port", "net.peer.port", "client.port", "peer.port")
     else:
         host_keys = (
             *("server.address", "net.peer.name", "peer.hostname"),
-            *("network.peer.address", "net.sock.peer.addr", "net.peer.ip"),
+            *("network.peer.address", "net.sock.peer.addr", "net.peer.ip", "peer.ipv4", "peer.ipv6"),
         )
-        port_keys = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
+        port_keys = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port", "peer.port")
     ports.append(whole(a, port_keys))
     if named is not None:
         service, namespace = service or named[0], namespace or named[1]
@@ -300,10 +312,12 @@ def peer(a: Any, kind: int) -> dict[str, Any]:
     if not host and (serves or cluster is None) and (given := first(a, "peer.address")) is not None:
         host, port_ = host_port(text(given))
         ports.append(port_)
+    if not host and not serves and micrometer(a) and word(a, "client.name") != "none":
+        host = host_port(word(a, "client.name"))[0]
     if not service and messaging:
-        service = word(a, "messaging.destination.name", "messaging.destination")
+        service = word(a, "messaging.destination.name", "messaging.destination", "message_bus.destination")
     if not service and not host and not serves:
-        service = word(a, "db.system.name", "db.system")
+        service = word(a, "db.system.name", "db.system", "db.type")
     port = next((p for p in ports if p is not None), None)
     return {
         "peer_service": service,
