@@ -1,7 +1,7 @@
-"""Method and path template: one name for all calls of one kind, so that rollups stay small.
+"""The fixed rule: a path segment that looks generated is `{id}`, whoever's path it is.
 
-`GET /orders/8271/items?page=2` is the operation `GET /orders/{id}/items`. The templates here are stateless: a segment
-that looks generated becomes `{id}`. `template_path` says the rule for one path; `operations` does the same for columns.
+`GET /orders/8271/items?page=2` is the operation `GET /orders/{id}/items`. It needs no knowledge, so decoders use it.
+`template_path` says the rule for one path; `operations` does the same for columns.
 """
 
 from __future__ import annotations
@@ -15,12 +15,24 @@ import pyarrow.compute as pc
 from collector.decode.spans import Bytes, Mask, Positions, as_text, bounds, gather
 
 ID = "{id}"
+REST = "**"
 MAX_SEGMENTS = 12
 """Further segments become one `**`."""
 LONGEST_WORD = 40
 """A longer segment, in characters, is no word of an interface."""
 
-_METHOD = re.compile(r"[A-Z][A-Z_-]{0,19}")
+METHODS = frozenset(
+    (
+        *("ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD"),
+        *("LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MKWORKSPACE"),
+        *("MOVE", "OPTIONS", "ORDERPATCH", "PATCH", "POST", "PRI", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "QUERY"),
+        *("REBIND", "REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE"),
+        *("UPDATEREDIRECTREF", "VERSION-CONTROL"),
+    )
+)
+"""IANA's registry of HTTP methods, and PURGE, which caches have."""
+OTHER_METHOD = "_OTHER"
+
 _VERSION = r"^v[0-9]{1,3}(?:[a-z]+[0-9]*)?(?:[._][0-9]+)*$"
 # What a segment must hold to be generated, when it has a digit. The syntax is common to `re` and RE2.
 _WITH_DIGIT = "|".join(
@@ -66,7 +78,7 @@ def template_path(path: str) -> str:
     segments = [part for part in (part.split(";", 1)[0].replace("\n", " ") for part in path.split("/")) if part]
     kept = [ID if is_generated(part) else part for part in segments[:MAX_SEGMENTS]]
     if len(segments) > MAX_SEGMENTS:
-        kept.append("**")
+        kept.append(REST)
     return "/" + "/".join(kept)
 
 
@@ -154,10 +166,10 @@ def _regrouped(pieces: pa.StringArray, first: Positions) -> pa.StringArray:
 def operations(methods: pa.Array, paths: pa.Array) -> pa.DictionaryArray:
     """Operation of every row: `METHOD TEMPLATE`, or what of the two is known, or `""`.
 
-    A method that is no upper-case word of at most 20 letters is `_OTHER`: it is hostile text like all the rest.
+    A method that nobody registered is `_OTHER`: it is hostile text like all the rest.
     """
     method = _dictionary(methods)
-    verbs = [verb if not verb or _METHOD.fullmatch(verb) else "_OTHER" for verb in method.dictionary.to_pylist()]
+    verbs = [verb if not verb or verb in METHODS else OTHER_METHOD for verb in method.dictionary.to_pylist()]
     templates = _templates(paths)
     codes = templates.indices.to_numpy().astype(np.int64)
     pair = pa.array(method.indices.to_numpy().astype(np.int64) * len(templates.dictionary) + codes).dictionary_encode()
