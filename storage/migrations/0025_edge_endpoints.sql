@@ -15,14 +15,14 @@ WITH principal -> (
         nullIf(extract(principal, '^[^/]*?\\.([^./]*)\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
         extract(principal, '^[^./]*\\.([^./]*)\\.cluster\\.local$'))) AS named
 SELECT
-    edge_id, evidence, reporter, direction, protocol, tls,
+    edge_id, evidence, reporter, direction, protocol, tls, operation,
     source_version, source_principal, destination_version, destination_principal,
     source_side, destination_side,
     cityHash64(source_side) AS source_endpoint,
     cityHash64(destination_side) AS destination_endpoint
 FROM (
     SELECT
-        edge_id, evidence, reporter, direction, protocol, tls,
+        edge_id, evidence, reporter, direction, protocol, tls, operation,
         source_version, source_principal, destination_version, destination_principal,
         named(source_principal) AS source_account,
         named(destination_principal) AS destination_account,

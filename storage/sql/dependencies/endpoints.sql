@@ -1,4 +1,4 @@
--- Every distinct side of an edge key, as its lines called it: the input of name resolution.
+-- Every distinct side of an edge key, as its lines called it: the input of name resolution. Base edges have every side.
 -- Inputs: row_limit (rows). Output: endpoint (hash), and the parts of the side.
 SELECT DISTINCT
     side.1 AS endpoint,
@@ -11,4 +11,5 @@ SELECT DISTINCT
     side.2.7 AS hint
 FROM edge_endpoints
 ARRAY JOIN [(source_endpoint, source_side), (destination_endpoint, destination_side)] AS side
+WHERE operation = ''
 LIMIT {row_limit:UInt64}

@@ -1,8 +1,8 @@
--- What an inserted block of hours adds to its days, without the operation and with the coarser histogram.
-CREATE MATERIALIZED VIEW edges_1d_from_edges_1h TO edges_1d AS
+-- What an inserted block of minutes adds to the minutes of its base edges.
+CREATE MATERIALIZED VIEW base_edges_1m_from_edges_1m TO base_edges_1m AS
 SELECT
     received_on,
-    toStartOfDay(hour) AS day,
+    minute,
     base_edge_id AS edge_id,
     sum(requests) AS requests,
     sum(errors) AS errors,
@@ -16,8 +16,8 @@ SELECT
     sumMap(statuses) AS statuses,
     sumMap(grpc_statuses) AS grpc_statuses,
     sumMap(faults) AS faults,
-    sumMap(mapFromArrays(arrayMap(bucket -> toInt16(if(bucket < 0, -1, intDiv(bucket + 4, 5))), mapKeys(histogram)), mapValues(histogram))) AS histogram,
+    sumMap(histogram) AS histogram,
     min(first_ts) AS first_ts,
     max(last_ts) AS last_ts
-FROM edges_1h
-GROUP BY received_on, day, edge_id
+FROM edges_1m
+GROUP BY received_on, minute, base_edge_id
