@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.decode import calls_json, envoy_json, envoy_text, istio_text
+from collector.decode import calls_json, envoy_json, envoy_text, istio_text, jaeger_json, zipkin_json
 from collector.decode.line_format import JsonFormat, LineFormat, TextFormat
 
-JSON_FORMATS: tuple[JsonFormat, ...] = (calls_json.FORMAT, envoy_json.FORMAT)
+JSON_FORMATS: tuple[JsonFormat, ...] = (
+    calls_json.FORMAT,
+    envoy_json.FORMAT,
+    zipkin_json.FORMAT,
+    jaeger_json.FORMAT,
+)
 TEXT_FORMATS: tuple[TextFormat, ...] = (istio_text.FORMAT, envoy_text.FORMAT)
 
 BY_NAME: Mapping[str, LineFormat] = {form.name: form for form in (*JSON_FORMATS, *TEXT_FORMATS)}
