@@ -7,9 +7,18 @@ from collections.abc import Sequence, Set
 
 _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\[?\{"), "JSON"),
+    (re.compile(rb"\[\S+\] \[\d{1,2}/\w{3}/\d{4}:"), "a session of ingress-nginx (ingress_nginx)"),
     (re.compile(rb"\["), "a text line that begins with '[' as Envoy's do, but its fields do not follow"),
     (re.compile(rb".{0,60}(?:\baccess\b.{0,80}\bsrc\.addr=)", re.S), "a ztunnel access log line"),
-    (re.compile(rb"\S+ \S+ - \[\d{4}-"), "a Linkerd apache access log line"),
+    (re.compile(rb"\S+ \S+ \S+ \[\d{4}-[^\]]+\] \""), "a Linkerd access log line (linkerd_apache)"),
+    (
+        re.compile(rb"(?s:\S+ - .*? \[\d{1,2}/\w{3}/\d{4}:[^\]]+\] \".*\" [0-9-]+ [0-9.-]+ \[[^\]]*\] \[)"),
+        "an ingress-nginx access log line (ingress_nginx)",
+    ),
+    (
+        re.compile(rb"(?s:(?:.*AccessLog\s*: )?\S+ - \S+ \[\d{1,2}/\w{3}/\d{4}:.*\" \d{3} [0-9-]+ \d+(?: \d+ ms)?$)"),
+        "a Spring Cloud Gateway access log line (reactor_netty)",
+    ),
     (re.compile(rb"\S+ - \S+ \[\d{1,2}/\w{3}/\d{4}:"), "a web server's common log line"),
     (
         re.compile(rb"(?:\d{4}-\d\d-\d\dT\S+\s+)?(?:trace|debug|info|warn(?:ing)?|error|critical)\b", re.I),
@@ -19,9 +28,15 @@ _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 )
 
 
+_MOST_NAMED = 3
+_MOST_LOOKED_AT = 2000
+
+
 def expectation(accepted: Set[str]) -> str:
-    """What a reader of these formats takes."""
-    return "expected " + (" or ".join(sorted(accepted)))
+    """What a reader of these formats takes. A reader of every format names none of them."""
+    return "expected " + (
+        " or ".join(sorted(accepted)) if len(accepted) <= _MOST_NAMED else "a format of docs/formats.md"
+    )
 
 
 def describe_line(line: bytes, accepted: Set[str]) -> str:
@@ -30,7 +45,7 @@ def describe_line(line: bytes, accepted: Set[str]) -> str:
     if sum(byte < 9 or 13 < byte < 32 or byte == 127 for byte in head) * 10 > len(head):
         looks = "binary data"
     else:
-        looks = next((words for pattern, words in _LOOKS if pattern.match(head)), "text")
+        looks = next((words for pattern, words in _LOOKS if pattern.match(line[:_MOST_LOOKED_AT])), "text")
     return f"not recognised: looks like {looks}, begins with {head[:40]!r}; {expectation(accepted)}"
 
 

@@ -110,7 +110,9 @@ def _trimmed(content: Bytes, starts: Positions, ends: Positions) -> tuple[Positi
 
 _PREFIX = re.compile(
     rb"(?:\[pod/(?P<pod>[^/\]\s]{1,253})/(?P<container>[^\]\s]{1,63})\] )?"
-    rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)[ \t]+)?"
+    # ztunnel's own line begins with a time, which stays.
+    rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
+    rb"(?![ \t]+(?i:trace|debug|info|warn|error)[ \t]+access\b)[ \t]+)?"
     rb"(?:(?:stdout|stderr) [FP](?::\S*)? )?"
     rb"(?:ACCESS (?=\[))?"
 )

@@ -5,6 +5,8 @@ Values the line did not give (null) and the route name that every proxy writes (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,8 +33,11 @@ def with_operators(operators: pa.RecordBatch) -> pa.MapArray:
     """The `attributes` of each row: the line's other keys first, then the operators of `KEPT` that it gave."""
     given = operators.column("attributes")
     found = [(name, column) for name in KEPT if (column := _told(operators, name)).null_count < len(column)]
-    if not found:
-        return given
+    return added(given, found) if found else given
+
+
+def added(given: pa.MapArray, found: Sequence[tuple[str, pa.Array]]) -> pa.MapArray:
+    """`given` with the values of `found` (name, one text for each row) behind each row's own; null adds nothing."""
     ends = given.offsets.to_numpy()
     rows = [np.repeat(np.arange(len(given)), np.diff(ends))]
     # A slice keeps the whole of its entries; only those between its first and last offset are its own.

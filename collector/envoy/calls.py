@@ -41,7 +41,7 @@ _TEXT_FACTS = (
     ("downstream_tls", "downstream_tls_version"),
     ("upstream_tls", "upstream_tls_version"),
 )
-_FLAG_FACTS = ("has_http", "own_is_server", "own_is_client", "forwards", "to_self", "sees_upstream")
+_FLAG_FACTS = ("has_http", "own_is_server", "own_is_client", "forwards", "to_self", "sees_upstream", "tunnels")
 _PROTOCOLS = {"HTTP/1.0": "http", "HTTP/1.1": "http", "HTTP/2": "http2", "HTTP/2.0": "http2", "HTTP/3": "http3"}
 _LOG_TYPES = {
     "TcpConnectionEnd": "connection_end",
@@ -56,6 +56,8 @@ _LOG_TYPES = {
     "UpstreamPeriodic": "periodic",
     "UpstreamEnd": "upstream_end",
 }
+_TUNNEL = "envoy://connect_originate/"
+"""How a waypoint logs an upstream behind HBONE."""
 _LOCALHOST = (ip_bytes("127.0.0.1"), ip_bytes("::1"), ip_bytes("127.0.0.6"))
 """127.0.0.6 is where Istio's sidecar calls its own application from."""
 
@@ -324,6 +326,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         & (present["x_forwarded_for"] | ~has_http),
         localhost[at.upstream] | (same & (at.upstream == at.local)),
         sees_upstream,
+        pc.starts_with(operators.column("upstream_host"), _TUNNEL).fill_null(False).to_numpy(zero_copy_only=False),
     )
     texts = [pool.encode(operators.column(operator)) for _, operator in _TEXT_FACTS]
     authority, sni, cluster = texts[2], texts[1], texts[0]

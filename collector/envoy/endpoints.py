@@ -52,6 +52,8 @@ class Facts(NamedTuple):
     """The upstream is in the proxy's own pod: 127.0.0.1, ::1, or the address that the downstream connected to."""
     sees_upstream: bool = False
     """The line has an upstream address."""
+    tunnels: bool = False
+    """The upstream is reached through a tunnel of the mesh (HBONE)."""
 
     def logs(self, operator: str) -> bool:
         """Whether the line had this operator, absent or not."""
@@ -307,8 +309,9 @@ def resolve(facts: Facts) -> Endpoints:
         source = _peer(peer)
         destination, outside, weak = _target(facts, cluster, reporter, peer.namespace)
         direction = "egress" if outside else "east_west"
-        # It is reached through a tunnel (HBONE), whose inner connection always looks plain.
-        tls = "mtls" if tls == "mtls" else "unknown"
+        # It is reached through a tunnel (HBONE, by mutual TLS only), whose inner connection always looks plain.
+        tunnelled = cluster.side == "waypoint" and facts.tunnels
+        tls = "mtls" if tls == "mtls" or tunnelled else "unknown"
     elif reporter == "destination":
         source = _peer(peer)
         destination, weak = _callee(facts, cluster, peer)

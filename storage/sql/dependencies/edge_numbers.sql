@@ -1,5 +1,6 @@
 -- The numbers of every edge of the map in a window, per kind of evidence, counted as docs/counting.md says: per edge and
--- hour one reporter's lines count (source or gateway, else destination, else waypoint, else whoever spoke).
+-- hour one reporter's lines count (source or gateway, else destination, else waypoint, else whoever spoke), and one that
+-- sees requests comes before all that see only the connections under them (ztunnel beside a waypoint or a sidecar).
 -- Whole hours come from the hour rollups, ragged ends from the minutes; what retention left only in coarser tables is
 -- taken from there (rows that arrived before the finer table's first arrival day).
 -- External: endpoint_nodes(endpoint UInt64, node UInt32, valid_from, valid_to DateTime64): the node of each side of an
@@ -90,6 +91,7 @@ WITH
             k.source AS source, k.destination AS destination, k.evidence AS evidence, toStartOfHour(r.t) AS hour,
             k.reporter AS reporter,
             transform(k.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
+            max(k.protocol != 'tcp') AS sees_requests,
             sum(r.requests) AS requests, sum(r.errors) AS errors, sum(r.denied) AS denied,
             sum(r.timed) AS timed, sum(r.sized) AS sized,
             sum(r.bytes_sent) AS bytes_sent, sum(r.bytes_received) AS bytes_received,
@@ -107,7 +109,10 @@ WITH
         GROUP BY k.source, k.destination, k.evidence, hour, k.reporter
     ),
     ranked AS (
-        SELECT *, rank = max(rank) OVER (PARTITION BY source, destination, evidence, hour) AS counted
+        SELECT
+            *,
+            sees_requests = max(sees_requests) OVER (PARTITION BY source, destination, evidence, hour) AS comparable,
+            sees_requests * 10 + rank = max(sees_requests * 10 + rank) OVER (PARTITION BY source, destination, evidence, hour) AS counted
         FROM by_reporter
     )
 SELECT
@@ -115,9 +120,9 @@ SELECT
     destination,
     evidence,
     sumIf(requests, counted) AS requests,
-    sumIf(requests, rank = 4) AS source_requests,
-    sumIf(requests, reporter = 'destination') AS destination_requests,
-    countIf(reporter = 'destination') AS destination_rows,
+    sumIf(requests, rank = 4 AND comparable) AS source_requests,
+    sumIf(requests, reporter = 'destination' AND comparable) AS destination_requests,
+    countIf(reporter = 'destination' AND comparable) AS destination_rows,
     sumIf(errors, counted) AS errors,
     sumIf(denied, reporter IN ('destination', 'gateway', 'waypoint')) AS denied,
     countIf(reporter IN ('destination', 'gateway', 'waypoint')) AS verdict_rows,
@@ -125,8 +130,8 @@ SELECT
     sumIf(sized, counted) AS sized,
     sumIf(bytes_sent, counted) AS bytes_sent,
     sumIf(bytes_received, counted) AS bytes_received,
-    sumIf(mtls, reporter IN ('destination', 'gateway', 'waypoint', 'ztunnel')) AS mtls,
-    sumIf(tls_known, reporter IN ('destination', 'gateway', 'waypoint', 'ztunnel')) AS tls_known,
+    sumIf(mtls, reporter IN ('destination', 'gateway', 'waypoint')) AS mtls,
+    sumIf(tls_known, reporter IN ('destination', 'gateway', 'waypoint')) AS tls_known,
     sumMapIf(statuses, counted) AS statuses,
     sumMapIf(grpc_statuses, counted) AS grpc_statuses,
     sumMapIf(faults, counted) AS faults,

@@ -472,7 +472,7 @@ def test_a_named_format_refuses_others_and_says_what_it_saw() -> None:
     assert "a JSON object with keys" in dead_of('{"hello":1}')[0]
     assert "binary data" in dead_of(b"\x00\x01\x02\x03\x04")[0]
     ztunnel = '2024-04-11T15:38:42.182974Z  INFO access: connection complete src.addr=10.244.0.24:46238 direction="x"'
-    assert "ztunnel" in dead_of(ztunnel)[0]
+    assert "looks like a ztunnel access log line" in dead_of(ztunnel, format="istio_text")[0]
 
 
 def test_a_dead_letter_tells_the_keys_of_its_own_line() -> None:

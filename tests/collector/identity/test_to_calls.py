@@ -124,7 +124,7 @@ def one(**line: Any) -> dict[str, Any]:
                 "destination_service": "details",
                 "destination_ip": "10.244.0.32",
                 "destination_port": 9080,
-                "tls": "unknown",
+                "tls": "mtls",
             },
         ),
         (
