@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.decode import calls_json, envoy_json, envoy_text, istio_text, jaeger_json, zipkin_json
+from collector.decode import (
+    calls_json,
+    envoy_json,
+    envoy_text,
+    istio_text,
+    jaeger_json,
+    zipkin_json,
+    ztunnel_json,
+    ztunnel_text,
+)
 from collector.decode.line_format import JsonFormat, LineFormat, TextFormat
 
 JSON_FORMATS: tuple[JsonFormat, ...] = (
     calls_json.FORMAT,
+    ztunnel_json.FORMAT,
     envoy_json.FORMAT,
     zipkin_json.FORMAT,
     jaeger_json.FORMAT,
