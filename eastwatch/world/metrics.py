@@ -1,7 +1,8 @@
 """Metrics of the mesh, as OTLP `ExportMetricsServiceRequest` bytes: Istio's standard metrics of every sidecar, scraped
 once a minute by a collector's Prometheus receiver, and the process metrics of the traced applications.
 
-Counters are cumulative since the world began. Label names and values: istio.io, "Istio Standard Metrics".
+Counters are cumulative since the world, or later their pod, began. Label names and values: istio.io, "Istio Standard
+Metrics".
 """
 
 from __future__ import annotations
@@ -233,8 +234,10 @@ class MetricShipper:
         for series, pod in enumerate(self._pod):
             if self._counts[series]:
                 by_pod.setdefault(pod, []).append(series)
-        times = _times(self._start_us, at_us)
-        parts = [self._sidecar(pod, series, times) for pod, series in sorted(by_pod.items())]
+        parts = [
+            self._sidecar(pod, series, _times(self._counting_since_us(pod), at_us))
+            for pod, series in sorted(by_pod.items())
+        ]
         rng = np.random.default_rng([self._seed, 0x3E, (at_us - self._start_us) // _SCRAPE_US])
         parts += [
             self._process(pod, rng, at_us)
@@ -242,6 +245,10 @@ class MetricShipper:
             if pod.service.traced and pod.started_us <= at_us and (pod.ended_us is None or at_us < pod.ended_us)
         ]
         return [field(1, part) for part in parts]
+
+    def _counting_since_us(self, pod: int) -> int:
+        """When the pod's sidecar began to count: with the world, or later with the pod."""
+        return max(self._start_us, self._cluster.pods[pod].started_us)
 
     def _tally(self, at_us: int) -> None:
         grown = len(self._labels) - len(self._counts)

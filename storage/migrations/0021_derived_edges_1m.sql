@@ -1,4 +1,5 @@
--- Edges that no view can make: from span pairs (kind trace) and from calls known by address (kind address).
+-- Edges that no view can make: from span pairs (kind trace), calls known by address (kind address) and metrics (kind metric).
+-- bounds_histogram: latencies that only metrics know, in their own buckets: upper bound in us (the largest UInt64 = none) -> count.
 -- A derivation writes a whole minute under a new generation; derived_periods says which generation of a minute counts.
 CREATE TABLE derived_edges_1m (
     kind                  LowCardinality(String),
@@ -38,6 +39,7 @@ CREATE TABLE derived_edges_1m (
     grpc_statuses         Map(UInt8, UInt64) CODEC(ZSTD(1)),
     faults                Map(String, UInt64) CODEC(ZSTD(1)),
     histogram             Map(Int16, UInt64) CODEC(ZSTD(1)),
+    bounds_histogram      Map(UInt64, UInt64) CODEC(ZSTD(1)),
     first_ts              DateTime64(6, 'UTC'),
     last_ts               DateTime64(6, 'UTC')
 )

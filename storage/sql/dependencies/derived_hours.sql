@@ -1,7 +1,7 @@
 -- Derived edges of whole hours, summed from their current minutes.
 -- Inputs: edge_kind, since, until (UTC seconds, whole hours), generation, derived_on. Output: derived_edges_1h.
 INSERT INTO derived_edges_1h
-    (kind, hour, edge_id, base_edge_id, derived_on, generation, requests, errors, denied, timed, sized, bytes_sent, bytes_received, log_us_sum, log_us_sum2, statuses, grpc_statuses, faults, histogram, first_ts, last_ts)
+    (kind, hour, edge_id, base_edge_id, derived_on, generation, requests, errors, denied, timed, sized, bytes_sent, bytes_received, log_us_sum, log_us_sum2, statuses, grpc_statuses, faults, histogram, bounds_histogram, first_ts, last_ts)
 SELECT
     kind,
     toStartOfHour(minute) AS hour,
@@ -22,6 +22,7 @@ SELECT
     sumMap(grpc_statuses) AS grpc_statuses,
     sumMap(faults) AS faults,
     sumMap(histogram) AS histogram,
+    sumMap(bounds_histogram) AS bounds_histogram,
     min(first_ts) AS first_ts,
     max(last_ts) AS last_ts
 FROM derived_edges_1m

@@ -1,6 +1,6 @@
 -- Minutes whose derived edges do not stand for what is stored now, oldest first.
 -- Trace edges depend on the spans of the minute; address edges also on what the alias table knows (`knowledge`).
--- Inputs: edge_kind (trace or address), until (only minutes before it; UTC seconds), knowledge, row_limit (rows).
+-- Inputs: edge_kind (trace, address or metric), until (only minutes before it; UTC seconds), knowledge, row_limit (rows).
 -- Output: minute, records (how many the minute holds now).
 SELECT now_stored.minute AS minute, now_stored.records AS records
 FROM (
@@ -10,6 +10,10 @@ FROM (
     UNION ALL
     SELECT minute, sum(records) AS records FROM address_minutes
     WHERE {edge_kind:String} = 'address' AND minute < {until:DateTime64(0, 'UTC')}
+    GROUP BY minute
+    UNION ALL
+    SELECT minute, sum(records) AS records FROM metric_minutes
+    WHERE {edge_kind:String} = 'metric' AND minute < {until:DateTime64(0, 'UTC')}
     GROUP BY minute
 ) AS now_stored
 LEFT JOIN (
