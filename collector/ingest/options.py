@@ -20,7 +20,11 @@ class IngestOptions(BaseModel):
         default=200_000, ge=1, le=5_000_000, description="a batch is cut when it holds this many messages"
     )
     batch_age_s: float = Field(
-        default=1.0, ge=0, le=60, description="a batch is cut when its oldest message has waited this many seconds"
+        default=1.0,
+        ge=0,
+        le=60,
+        description="a batch is cut when its oldest message has waited this many seconds; five times as many where the "
+        "broker has more for it",
     )
     unfinished_line_s: float = Field(
         default=5.0,

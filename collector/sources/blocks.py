@@ -26,6 +26,12 @@ class _Gunzip:
         self._file = file
         self._input = b""
         self._member = zlib.decompressobj(_GZIP_WINDOW)
+        self._begun = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether a member has begun that has not ended."""
+        return self._begun and not self._member.eof
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; empty at the end."""
@@ -34,10 +40,12 @@ class _Gunzip:
                 # Zeros may pad the end of a file, as tapes and block devices leave them.
                 self._input = self._member.unused_data.lstrip(b"\0")
                 self._member = zlib.decompressobj(_GZIP_WINDOW)
+                self._begun = False
             if not self._input:
                 self._input = self._file.read(_READ_BYTES) or b""
             if not self._input:
                 return b""
+            self._begun = True
             data = self._member.decompress(self._input, size)
             self._input = self._member.unconsumed_tail
             if data:
@@ -102,6 +110,11 @@ class BlockReader:
             raise SourceBroken(f"{self.path} at byte {self.position}: {error}, expected intact data") from None
         self.position += len(data)
         return data
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the file, read to its end, ends inside a gzip member."""
+        return isinstance(self._stream, _Gunzip) and self._stream.inside
 
     def close(self) -> None:
         """Release the file."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import glob
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collector.clock import Clock
@@ -49,6 +49,7 @@ class FileSource:
         until_idle: stop at the end of the files, also when `url.follow` is set.
         unfinished_line_s: how long a file that is not followed must be unchanged before its last line is read without
             its end.
+        notice: tells people what they should know.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class FileSource:
         batch_age_s: float = 1.0,
         until_idle: bool = False,
         unfinished_line_s: float = 0,
+        notice: Callable[[str], None] = lambda _message: None,
     ) -> None:
         self.label = url.label
+        self._notice = notice
         self._url = url
         self._follow = url.follow and not until_idle
         self._positions = positions
@@ -98,6 +101,8 @@ class FileSource:
         for key in list(self._tails):
             tail = self._tails.pop(key)
             self._tails[key] = tail
+            if tail.ended and not tail.pending:
+                continue  # what is written to it from now on is the next run's
             if tail.due(self._clock.monotonic(), self._batch_bytes, self._batch_age_s) and (
                 cut := self._next_cut(tail)
             ):
@@ -183,6 +188,9 @@ class FileSource:
     def _forget_ended(self) -> None:
         for key, tail in list(self._tails.items()):
             if tail.ended and tail.outstanding == 0 and not tail.pending:
+                if tail.reader.cut_off:
+                    where = f"{tail.topic}: ends inside its compressed stream, after byte {tail.reader.position}"
+                    self._notice(f"{where}; what is there is stored")
                 self._commit(tail)
                 tail.close()
                 del self._tails[key]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from kafka import TopicPartition
@@ -117,6 +117,8 @@ class KafkaSource:
         self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
         self._topic_ids: dict[str, str] = {}
         self._paused = False
+        self._came: Set[TopicPartition] = frozenset()
+        """Partitions of which the last poll brought messages."""
         self._stuck = False
         """More is held than may be, and all of it belongs to batches of earlier runs that are not complete yet."""
         self._closed = False
@@ -182,6 +184,7 @@ class KafkaSource:
         self._drop_lost()
         self._notice_recreated()
         now = self._clock.monotonic()
+        self._came = records.keys()
         for partition, found in records.items():
             self._take(partition, found, now)
         return self._cut(now) if room else []
@@ -197,6 +200,8 @@ class KafkaSource:
         if pending.lease.revoked:
             # Another member's bounds stand for a batch of ours: nothing counts until `rewind` has gone back to it.
             return
+        if self._ends is not None and not pending.messages and int(chunk.offsets[0]) >= self._ends.get(partition, 0):
+            return  # written after the start: the next run's
         if int(chunk.offsets[0]) < pending.reached:
             # The position went back (a log that was truncated): one batch never holds both sides of it.
             self._forget(partition)
@@ -271,11 +276,16 @@ class KafkaSource:
 
     def _is_at_end(self, partition: TopicPartition, pending: Pending) -> bool:
         """Whether the broker had nothing more when it was last asked."""
-        end = self._consumer.highwater(partition)
-        if end is None or pending.reached >= end:
-            return end is not None
-        # The position also passes what no consumer sees: transaction markers, aborted and compacted messages.
-        position = self._told(lambda: self._consumer.position(partition, timeout_ms=2000))
+        try:
+            end = self._consumer.highwater(partition)
+            if end is None or pending.reached >= end:
+                return end is not None
+            if partition in self._came:
+                return False
+            # The position also passes what no consumer sees: transaction markers, aborted and compacted messages.
+            position = self._consumer.position(partition, timeout_ms=0)
+        except (kafka_errors.KafkaError, KeyError):
+            return False  # taken away in between, on the client's own thread
         return position is not None and position >= end
 
     def _crowded(self) -> bool:

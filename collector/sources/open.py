@@ -57,6 +57,7 @@ def open_source(
                 batch_age_s=options.batch_age_s,
                 until_idle=until_idle,
                 unfinished_line_s=options.unfinished_line_s,
+                notice=notice,
             )
         case OtlpUrl():
             from collector.sources.push import PushSource

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 
-from collector.clock import SystemClock
+from collector.clock import Clock, SystemClock
 from collector.decode.limits import Limits
 from collector.errors import BadSource, Poisoned, SourceRefused, SourceUnavailable
 from collector.ingest.bounds import BoundsBook
@@ -21,6 +23,7 @@ from collector.ingest.options import IngestOptions
 from collector.ingest.run import Ingest
 from collector.sources.kafka import KafkaSource
 from collector.sources.options import KafkaOptions
+from collector.sources.source import Bounds, Cut
 from collector.sources.urls import KafkaUrl, parse_source
 from storage.engine import Engine
 from tests.collector.ingest.kafka_reader import exact, line
@@ -263,6 +266,82 @@ def test_a_topic_that_comes_later(kafka: KafkaBroker, engine: Engine) -> None:
         kafka.topic(name="later-than-its-reader")
         produce(kafka.bootstrap, "later-than-its-reader", [line(1)])
         poll(lambda: running.counters.snapshot().stored == 1, "the first message", 60)
+
+
+class Hasty(SystemClock):
+    """A clock on which every look costs `step_s` more."""
+
+    step_s = 0.0
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        self.ahead_s += self.step_s
+        return super().monotonic() + self.ahead_s
+
+
+def reader_of(
+    kafka: KafkaBroker, topic: str, *recorded: Bounds, clock: Clock | None = None, **options: Any
+) -> KafkaSource:
+    parsed = parse_source(source(kafka, topic))
+    assert isinstance(parsed, KafkaUrl)
+    sizes = KafkaOptions(fetch_bytes=1 << 20, partition_fetch_bytes=1 << 20)
+    return KafkaSource(parsed, lambda *_: recorded, clock or SystemClock(), IngestOptions(**options), sizes)
+
+
+def first_cut(reader: KafkaSource) -> Cut:
+    try:
+        return poll(lambda: reader.poll(0.2, room=True), "a batch", 30)[0]
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_bytes": 64 << 20}], ids=["age", "memory"])
+def test_a_recorded_batch_is_cut_whole(kafka: KafkaBroker, options: Mapping[str, int]) -> None:
+    # It is larger than one fetch, and with `memory` than what may wait; an age of 0 would cut anything.
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [b"%02d" % n + b"x" * 500_000 for n in range(24)])
+    recorded = Bounds(0, 21, datetime(2026, 1, 1, tzinfo=UTC), "auto/1")
+    cut = first_cut(reader_of(kafka, topic, recorded, batch_age_s=0, **options))
+    assert cut.bounds == recorded
+    assert cut.batch.offsets.to_pylist() == list(range(22))
+
+
+def test_behind_a_backlog_a_batch_waits_for_more(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [b"%02d" % n + b"x" * 500_000 for n in range(12)])
+    clock = Hasty()
+    reader = reader_of(kafka, topic, clock=clock, batch_age_s=30)
+    clock.step_s = 10  # several fetches later the first message is older than a batch's age, and younger than five
+    assert len(first_cut(reader).batch.offsets) == 12
+
+
+def test_until_idle_ends_although_the_topic_goes_on(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(100)])
+    done = threading.Event()
+
+    def write() -> None:
+        producer = KafkaProducer(bootstrap_servers=kafka.bootstrap)
+        number = 100
+        while not done.wait(0.01):
+            producer.send(topic, line(number))
+            number += 1
+        producer.close(timeout=10)
+
+    writer = threading.Thread(target=write)
+    running = loop(engine, source(kafka, topic), **SMALL)
+    # Whatever happens, the test ends: a run that went on would be stopped, and say so.
+    guard = threading.Timer(30, running.stop)
+    writer.start()
+    guard.start()
+    try:
+        running.run()
+        assert guard.is_alive()
+    finally:
+        guard.cancel()
+        done.set()
+        writer.join()
+    assert 100 <= exact(engine)["calls"] < 1000
 
 
 def test_more_partitions_than_memory_for_full_batches(kafka: KafkaBroker) -> None:

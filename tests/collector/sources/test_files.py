@@ -209,6 +209,34 @@ def test_until_idle_ends_a_follow(tmp_path: Path) -> None:
     assert cut.batch.values.to_pylist() == [b"no line end"]
 
 
+def test_a_file_that_goes_on_growing_comes_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    file.write_bytes(numbered(0, 3))
+    reading = Reading(str(file), Remembered())
+    for number in range(3, 100):
+        append(file, numbered(number, number + 1))
+        if reading.source.finished:
+            break
+        reading.step()
+    assert reading.source.finished
+    assert 3 <= len(reading.lines) < 50
+    assert reading.lines == numbered(0, len(reading.lines)).splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(("kept", "told"), [(-20, True), (None, False)])
+def test_a_gzip_that_is_cut_off_is_told(tmp_path: Path, kept: int | None, told: bool) -> None:
+    file, notices = tmp_path / "a.log.gz", list[str]()
+    file.write_bytes(gzip.compress(numbered(0, 1000))[:kept])
+    source = FileSource(
+        FileUrl(str(file), "auto", False), Remembered(), SystemClock(), batch_bytes=1 << 20, notice=notices.append
+    )
+    while not source.finished:
+        for cut in source.poll(0.01, room=True):
+            source.stored(cut)
+    source.close()
+    assert [f"{file}: ends inside its compressed stream" in notice for notice in notices] == [True] * told
+
+
 class Ahead(SystemClock):
     """The machine's clock, put forward by hand."""
 
