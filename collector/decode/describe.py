@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 
+from collector.decode.sniff import whole_message_format
+
 _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\[?\{"), "JSON"),
     (re.compile(rb"\[\S+\] \[\d{1,2}/\w{3}/\d{4}:"), "a session of ingress-nginx (ingress_nginx)"),
@@ -47,6 +49,23 @@ def describe_line(line: bytes, accepted: Set[str]) -> str:
     else:
         looks = next((words for pattern, words in _LOOKS if pattern.match(line[:_MOST_LOOKED_AT])), "text")
     return f"not recognised: looks like {looks}, begins with {head[:40]!r}; {expectation(accepted)}"
+
+
+_SPANS = (
+    (re.compile(rb"\"traceId\"\s*:.{0,200}\"id\"\s*:", re.S), "zipkin_json"),
+    (re.compile(rb"\"operationName\"\s*:|\"traceID\"\s*:\s*\"[^\"]*\"\s*,\s*\"spans\""), "jaeger_json"),
+)
+
+
+def looks_like(message: bytes, format: str) -> str:
+    """`; it looks like ...`, for the reason of a message that `format` could not read; empty if nothing can be said."""
+    found = whole_message_format(message)
+    head = message[:_MOST_LOOKED_AT]
+    if not found:
+        found = next((name for pattern, name in _SPANS if pattern.search(head)), "")
+    if not found:
+        found = next((words for pattern, words in _LOOKS if pattern.match(head)), "")
+    return f"; it looks like {found}" if found and found != format else ""
 
 
 def describe_keys(form: str, keys: Sequence[str], accepted: Set[str]) -> str:

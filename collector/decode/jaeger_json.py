@@ -12,7 +12,7 @@ other references become `links`. The process is the resource.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import msgspec
@@ -22,11 +22,11 @@ import pyarrow.compute as pc
 
 from collector.contract import MESSAGE
 from collector.decode.envelope import Lines
+from collector.decode.jaeger_spans import named, parents_and_links, process_columns
 from collector.decode.json_shapes import JsonColumn, Shape
 from collector.decode.limits import Limits
 from collector.decode.line_format import JsonFormat, Refused
 from collector.decode.otlp.attributes import Attributes, key_values
-from collector.decode.otlp.resources import identity_columns
 from collector.decode.otlp.text import compact_json, map_distinct
 from collector.decode.span_json import (
     Refusals,
@@ -38,7 +38,7 @@ from collector.decode.span_json import (
     start_column,
     text_map,
 )
-from collector.decode.tagged_spans import NO_NAME, tagged_columns
+from collector.decode.tagged_spans import tagged_columns
 from collector.decode.values import numbers, times
 from collector.trace_ids import SPAN_WIDTH, TRACE_WIDTH
 
@@ -67,12 +67,6 @@ class _Tag(msgspec.Struct, rename="camel", gc=False):
     v_int64: Any = None
     v_float64: Any = None
     v_binary: Any = None
-
-
-class _Reference(msgspec.Struct, gc=False):
-    trace: str = ""
-    span: str = ""
-    follows: bool = False
 
 
 _TAGS = msgspec.json.Decoder(list[_Tag])
@@ -129,7 +123,8 @@ def _durations(given: JsonColumn | None, rows: int) -> pa.Array:
     """Durations in µs, from a number of µs or a text of seconds such as `0.050s`; 0 for what is neither."""
     found = number_column(_only(given, quoted=False, rows=rows))
     seconds, _ = numbers(pc.utf8_rtrim(_only(given, quoted=True, rows=rows), "s"))
-    micros = pc.round(pc.multiply(seconds, 1e6))
+    # Rounded down, as in protobuf; what is added is half a nanosecond, against 4.1 ms becoming 4099.999... µs.
+    micros = pc.floor(pc.add(pc.multiply(seconds, 1e6), 5e-4))
     sound = pc.and_(pc.greater_equal(micros, 0), pc.less(micros, 2.0**63)).fill_null(False)
     return pc.coalesce(pc.if_else(sound, micros, None).cast(pa.uint64()), found)
 
@@ -178,13 +173,14 @@ def _tag_text(tag: _Tag) -> str:
 def finish(rows: pa.RecordBatch) -> pa.RecordBatch:
     """`spans` rows of everything that was read in one batch."""
     maps: pa.MapArray = rows.column("attributes")
-    parents, links = _parents(rows.column("trace_id"), rows.column("_references"))
+    ancestry = _ancestry(rows.column("trace_id"), rows.column("_references"))
+    parents = ancestry["parent_span_id"]
     attributes = Attributes(key_values(np.diff(maps.offsets.to_numpy()), maps.keys, string=maps.items))
     columns: dict[str, pa.Array] = {
         "ts": rows.column("start").cast(pa.timestamp("us", "UTC")),
         **{name: rows.column(name) for name in ("trace_id", "span_id", "duration_us", "name")},
+        **ancestry,
         "parent_span_id": pc.if_else(pc.equal(parents, ""), rows.column("_parent"), parents),
-        "links": links,
         "attributes": maps,
         "events": map_distinct(rows.column("_logs"), _events, pa.string()).fill_null(""),
         **_process_columns(rows.column("_process")),
@@ -198,11 +194,7 @@ def _process_columns(text: pa.StringArray) -> dict[str, pa.Array]:
     """Identity and resource; a process stands in many spans and is read once."""
     encoded = text.fill_null("").dictionary_encode()
     processes = [_process(one) for one in encoded.dictionary.to_pylist()]
-    counts = np.fromiter(map(len, processes), np.int64, len(processes))
-    pairs = [pair for process in processes for pair in process]
-    keys, values = (pa.array([pair[part] for pair in pairs], pa.string()) for part in (0, 1))
-    resources = pa.StructArray.from_arrays([key_values(counts, keys, string=values)], ["attributes"])
-    return identity_columns(resources, encoded.indices.to_numpy().astype(np.int32))
+    return process_columns(processes, encoded.indices.to_numpy().astype(np.int32))
 
 
 def _process(text: str) -> list[tuple[str, str]]:
@@ -210,51 +202,34 @@ def _process(text: str) -> list[tuple[str, str]]:
     found = json_value(text) if text else None
     if not isinstance(found, dict):
         return []
-    service = found.get("serviceName")
     tags = _tags(compact_json(found.get("tags")))
-    named = [("service.name", service)] if isinstance(service, str) and service not in ("", NO_NAME) else []
-    return named + [(tag.key, _tag_text(tag)) for tag in tags]
+    return named(found.get("serviceName")) + [(tag.key, _tag_text(tag)) for tag in tags]
 
 
-def _parents(trace_ids: pa.StringArray, texts: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
-    """Parent span ids and `links` of spans with these references, `""` where there are none."""
+def _ancestry(trace_ids: pa.StringArray, texts: pa.StringArray) -> dict[str, pa.Array]:
+    """`parent_span_id` and `links` of spans with these references."""
     lists = [_references(text) if text else [] for text in texts.to_pylist()]
     flat = [reference for references in lists for reference in references]
-    traces = id_column(pa.array([reference.trace for reference in flat], pa.string()), TRACE_WIDTH).to_pylist()
-    spans = id_column(pa.array([reference.span for reference in flat], pa.string()), SPAN_WIDTH).to_pylist()
-    parents: list[str] = []
-    links: list[str] = []
-    first = 0
-    for trace, references in zip(trace_ids.to_pylist(), lists, strict=True):
-        there = range(first, first + len(references))
-        first += len(references)
-        parent = _parent(trace, there, flat, traces, spans)
-        parents.append("" if parent is None else spans[parent])
-        others = [
-            {"trace_id": traces[at], "span_id": spans[at], "attributes": {}}
-            for at in there
-            if at != parent and traces[at] and spans[at]
-        ]
-        links.append(compact_json(others) if others else "")
-    return pa.array(parents, pa.string()), pa.array(links, pa.string())
+    traces, spans = (pa.array([reference[part] for reference in flat], pa.string()) for part in (0, 1))
+    return parents_and_links(
+        trace_ids,
+        np.fromiter(map(len, lists), np.int64, len(lists)),
+        id_column(traces, TRACE_WIDTH),
+        id_column(spans, SPAN_WIDTH),
+        pa.array([follows for _, _, follows in flat], pa.bool_()),
+    )
 
 
-def _parent(
-    trace: str, there: range, flat: Sequence[_Reference], traces: Sequence[str], spans: Sequence[str]
-) -> int | None:
-    own = [at for at in there if traces[at] == trace and spans[at]]
-    return next((at for at in own if not flat[at].follows), own[0] if own else None)
-
-
-def _references(text: str) -> list[_Reference]:
+def _references(text: str) -> list[tuple[str, str, bool]]:
+    """(trace id, span id, whether it is a FOLLOWS_FROM) of each reference."""
     found = json_value(text)
-    references: list[_Reference] = []
+    references: list[tuple[str, str, bool]] = []
     for item in found if isinstance(found, list) else []:
         if not isinstance(item, dict):
             continue
         trace, span = item.get("traceID", item.get("traceId")), item.get("spanID", item.get("spanId"))
         if isinstance(trace, str) and isinstance(span, str):
-            references.append(_Reference(trace, span, item.get("refType") in ("FOLLOWS_FROM", 1)))
+            references.append((trace, span, item.get("refType") in ("FOLLOWS_FROM", 1)))
     return references
 
 

@@ -127,10 +127,10 @@ def records_of(body: bytes) -> list[bytes] | None:
         elements = _scanned(body)
     else:
         return None
-    records: list[bytes] = []
-    for element in elements:
-        records += (_spans(element) if _TRACE.match(element) else None) or [element]
-    return records
+    if not elements or not _TRACE.match(elements[0]):
+        return elements
+    opened = ((element, _spans(element) if _TRACE.match(element) else None) for element in elements)
+    return [record for element, spans in opened for record in ([element] if spans is None else spans)]
 
 
 def _spans(document: bytes) -> list[bytes] | None:

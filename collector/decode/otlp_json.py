@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from collector.contract import MESSAGE, DeadLetter, Decoded
+from collector.decode.describe import looks_like
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.otlp.json_form import NotOtlp, to_protobuf
 from collector.decode.otlp.schema import Signal
@@ -36,7 +37,7 @@ class OtlpJson:
             try:
                 signal, protobuf = to_protobuf(payload, self.signal)
             except NotOtlp as error:
-                dead.append(DeadLetter(index, 0, payload, str(error), self.name))
+                dead.append(DeadLetter(index, 0, payload, str(error) + looks_like(payload, self.name), self.name))
                 continue
             indices, payloads = groups.setdefault(signal, ([], []))
             indices.append(index)

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.contract import MESSAGE, DeadLetter, Decoded
+from collector.decode.describe import looks_like
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.lines import decode_lines
 from collector.decode.otlp import isolate
 from collector.decode.otlp.logs import log_lines, with_trace
 from collector.decode.otlp.metrics import metric_points
-from collector.decode.otlp.schema import SIGNALS, Signal
+from collector.decode.otlp.schema import SIGNALS, Signal, to_arrow
 from collector.decode.otlp.traces import spans
 from collector.decode.otlp.wire import NotProtobuf, signal_of
 
@@ -50,8 +52,8 @@ class OtlpProto:
         dead: list[DeadLetter] = []
         parts: dict[str, list[pa.RecordBatch]] = {}
         for signal, indices in self._by_signal(values, dead).items():
-            for run in _runs(values, indices):
-                decoded = self._run(signal, _messages(values, run), run)
+            for run in runs_of(values, indices):
+                decoded = self._run(signal, messages_of(values, run), run)
                 dead += decoded.dead
                 for table, batch in decoded.tables.items():
                     parts.setdefault(table, []).append(batch)
@@ -60,10 +62,16 @@ class OtlpProto:
 
     def _run(self, signal: Signal, values: pa.BinaryArray, index: list[int]) -> Decoded:
         """Decode messages of one signal; `index` is each one's index in the batch."""
-        nested, good, failed = isolate.read(signal, values)
+        nested, good, failed = isolate.read(partial(to_arrow, signal), values)
         dead = [
-            DeadLetter(index[i], 0, values[i].as_py(), f"no OTLP protobuf ({signal}): {reason}", self.name)
-            for i, reason in failed.items()
+            DeadLetter(
+                index[i],
+                0,
+                payload,
+                f"no OTLP protobuf ({signal}): {reason}{looks_like(payload, self.name)}",
+                self.name,
+            )
+            for i, reason, payload in ((i, reason, values[i].as_py()) for i, reason in failed.items())
         ]
         if failed:
             values = values.take(pa.array(good, pa.int64()))
@@ -72,7 +80,9 @@ class OtlpProto:
             found = log_lines(nested, index, self.limits)
             calls = decode_lines(found.lines, limits=self.limits)
             records = found.records
-            tables = {name: with_trace(batch, records, index) for name, batch in calls.tables.items()}
+            tables = dict(calls.tables)
+            if "calls" in tables:
+                tables["calls"] = with_trace(tables["calls"], records, index)
             dead += calls.dead
         else:
             records = spans(nested, self.limits) if signal == "traces" else metric_points(nested, self.limits)
@@ -96,7 +106,10 @@ class OtlpProto:
             try:
                 signal = signal_of(payload)
             except NotProtobuf:
-                reason = "no OTLP protobuf: expected an ExportTraceServiceRequest, or one of metrics or logs"
+                reason = (
+                    "no OTLP protobuf: expected an ExportTraceServiceRequest, or one of metrics or logs"
+                    + looks_like(payload, self.name)
+                )
                 dead.append(DeadLetter(index, 0, payload, reason, self.name))
                 continue
             if signal is not None:
@@ -104,7 +117,7 @@ class OtlpProto:
         return groups
 
 
-def _runs(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
+def runs_of(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
     """`indices` cut into runs of about `_CHUNK_BYTES` of messages."""
     if not indices:
         return []
@@ -114,7 +127,7 @@ def _runs(values: pa.LargeBinaryArray, indices: list[int]) -> list[list[int]]:
     return [run.tolist() for run in np.split(np.array(indices), cuts)]
 
 
-def _messages(values: pa.LargeBinaryArray, run: list[int]) -> pa.BinaryArray:
+def messages_of(values: pa.LargeBinaryArray, run: list[int]) -> pa.BinaryArray:
     """The messages of a run; without a copy where they lie end to end."""
     if run[-1] - run[0] == len(run) - 1:
         return values.slice(run[0], len(run)).cast(pa.binary())

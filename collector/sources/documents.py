@@ -15,9 +15,9 @@ def is_document(format: str, head: bytes) -> bool:
     `auto` calls a file a document when its head holds a zero byte (protobuf; no log line has one) or when its first
     line is a lone bracket (pretty-printed JSON).
     """
-    if format == "otlp_proto":
+    if format in ("otlp_proto", "jaeger_proto"):
         return True
-    if format not in ("auto", "otlp_json"):
+    if format not in ("auto", "otlp_json", "zipkin_json", "jaeger_json"):
         return False
     first = head.split(b"\n", 1)[0].strip()
     return first in (b"{", b"[") or (format == "auto" and b"\0" in head)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from collector.contract import DeadLetter
 from collector.decode.otlp.records import Records
-from collector.decode.otlp.schema import Signal, new_message, to_arrow, to_message
+from collector.decode.otlp.schema import new_message, to_message
 
 MAX_LETTERS = 1000
 """A message with more unusable records than this gets one more letter for all the rest, with the whole message."""
@@ -23,19 +23,23 @@ _GROWTH = 4
 """The dead letters of one message together hold at most this many times its bytes (and a little)."""
 
 
-def read(signal: Signal, values: pa.BinaryArray) -> tuple[pa.ListArray, list[int], dict[int, str]]:
-    """All messages that can be read, their indices in `values`, and for each other one what was wrong.
+def read(reader: Callable[[pa.BinaryArray], pa.Array], values: pa.BinaryArray) -> tuple[Any, list[int], dict[int, str]]:
+    """All messages that `reader` can read, their indices in `values`, and for each other one what was wrong.
 
     One call when all is well; a broken message is searched by halves.
+
+    Args:
+        reader: takes messages, gives as many values; raises ValueError when it cannot read one of them.
+        values: the messages.
     """
-    parts: list[pa.ListArray] = []
+    parts: list[Any] = []
     good: list[int] = []
     failed: dict[int, str] = {}
     stack = [(0, len(values))]
     while stack:
         first, end = stack.pop()
         try:
-            parts.append(to_arrow(signal, values.slice(first, end - first)))
+            parts.append(reader(values.slice(first, end - first)))
             good.extend(range(first, end))
         except ValueError as error:
             if end - first == 1:
@@ -43,7 +47,7 @@ def read(signal: Signal, values: pa.BinaryArray) -> tuple[pa.ListArray, list[int
             else:
                 middle = (first + end) // 2
                 stack += [(middle, end), (first, middle)]
-    whole = parts[0] if len(parts) == 1 else pa.concat_arrays(parts) if parts else to_arrow(signal, values.slice(0, 0))
+    whole = parts[0] if len(parts) == 1 else pa.concat_arrays(parts) if parts else reader(values.slice(0, 0))
     return whole, good, failed
 
 

@@ -158,9 +158,11 @@ _MESSAGES: Mapping[str, Mapping[str, str]] = {
 _RECURSIVE = {"AnyValue", "AnyArray", "AnyMap", "AnyKeyValue"}
 
 
-def _file(name: str, messages: Mapping[str, Mapping[str, str]]) -> descriptor_pb2.FileDescriptorProto:
+def file_of(
+    name: str, messages: Mapping[str, Mapping[str, str]], package: str = _PACKAGE
+) -> descriptor_pb2.FileDescriptorProto:
     """The descriptor of `messages` in the notation above."""
-    file = descriptor_pb2.FileDescriptorProto(name=name, package=_PACKAGE, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name=name, package=package, syntax="proto3")
     for message, fields in messages.items():
         proto = file.message_type.add(name=message)
         in_oneof = [field for field, text in fields.items() if "|" in text]
@@ -175,7 +177,7 @@ def _file(name: str, messages: Mapping[str, Mapping[str, str]]) -> descriptor_pb
                 field.type = _SCALARS[kind]
             else:
                 field.type = _Field.TYPE_MESSAGE
-                field.type_name = f".{_PACKAGE}.{kind}"
+                field.type_name = f".{package}.{kind}"
             if mark == "|":
                 field.oneof_index = 0
             elif mark == "?":  # a synthetic oneof of one, as protoc writes `optional`; after all real ones
@@ -186,8 +188,8 @@ def _file(name: str, messages: Mapping[str, Mapping[str, str]]) -> descriptor_pb
 
 
 _POOL = descriptor_pool.DescriptorPool()
-_POOL.Add(_file("eastwatch/otlp.proto", {k: v for k, v in _MESSAGES.items() if k not in _RECURSIVE}))
-_POOL.Add(_file("eastwatch/any.proto", {k: v for k, v in _MESSAGES.items() if k in _RECURSIVE}))
+_POOL.Add(file_of("eastwatch/otlp.proto", {k: v for k, v in _MESSAGES.items() if k not in _RECURSIVE}))
+_POOL.Add(file_of("eastwatch/any.proto", {k: v for k, v in _MESSAGES.items() if k in _RECURSIVE}))
 _ROOTS: Mapping[Signal, str] = {"traces": "Traces", "metrics": "Metrics", "logs": "Logs"}
 _HANDLERS = HandlerPool([_POOL.FindFileByName("eastwatch/otlp.proto")])
 
