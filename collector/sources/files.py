@@ -37,6 +37,16 @@ OPEN_FILES = 64
 """Files read beside each other when they are not followed."""
 
 
+def check_there(url: FileUrl) -> None:
+    """Raise BadSource where no file matches `url`, unless files are waited for."""
+    if not url.follow and not glob.glob(url.path, recursive=True):  # noqa: PTH207 - any path, also an absolute one
+        raise _nothing_there(url)
+
+
+def _nothing_there(url: FileUrl) -> BadSource:
+    return BadSource(f"source {url.label!r}: no file there, expected a path or a glob that matches one")
+
+
 class FileSource:
     """Reads the files that match `url.path`, each in order of its bytes.
 
@@ -81,7 +91,7 @@ class FileSource:
         self._scanned_at = self._committed_at = clock.monotonic()
         self._scan()
         if not self._waiting and not self._follow:
-            raise BadSource(f"source {self.label!r}: no file there, expected a path or a glob that matches one")
+            raise _nothing_there(url)
 
     def _scan(self) -> None:
         self._scanned_at = self._clock.monotonic()

@@ -30,6 +30,7 @@ from tests.collector.ingest.kafka_reader import exact, line
 from tests.support.feed import produce
 from tests.support.kafka_broker import PASSWORD, USER, KafkaBroker, free_ports
 from tests.support.poll import poll
+from tests.support.require import require
 
 pytestmark = [
     pytest.mark.kafka,
@@ -229,8 +230,7 @@ def test_a_member_that_comes_back_from_the_dead(kafka: KafkaBroker, engine: Engi
 
 
 def test_a_broker_that_restarts_costs_nothing(kafka: KafkaBroker, engine: Engine) -> None:
-    if kafka.external:
-        pytest.skip("kafka: the broker is not ours to restart")
+    require("kafka", not kafka.external, "the broker of EASTWATCH_TEST_KAFKA is not ours to restart")
     topic, group = kafka.topic(), "restart"
     produce(kafka.bootstrap, topic, [line(n) for n in range(200)])
     with replica(engine, source(kafka, topic, format="calls_json", group=group)):
@@ -242,8 +242,7 @@ def test_a_broker_that_restarts_costs_nothing(kafka: KafkaBroker, engine: Engine
 
 
 def test_user_and_password(kafka: KafkaBroker, engine: Engine) -> None:
-    if kafka.external:
-        pytest.skip("kafka: the broker has no user of ours")
+    require("kafka", not kafka.external, "the broker of EASTWATCH_TEST_KAFKA has no user of ours")
     topic = kafka.topic()
     produce(kafka.bootstrap, topic, [line(1)])
     assert ingest(engine, f"kafka://{USER}:{PASSWORD}@{kafka.sasl_bootstrap}/{topic}?format=calls_json").stored == 1
