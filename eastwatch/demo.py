@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analyzers.dependencies.derive import derive
 from analyzers.dependencies.model import ServiceMap
 from analyzers.dependencies.service_map import service_map
 from collector.clock import Clock
@@ -27,6 +26,7 @@ from collector.ingest.run import Ingest
 from collector.inventory import load
 from collector.sources.memory import MemorySource
 from collector.sources.source import Cut, Lease, Source
+from eastwatch.follow_up import follow_up
 from eastwatch.settings import Settings
 from eastwatch.world import Message, World
 from storage.engine import Engine
@@ -79,10 +79,19 @@ def make_loop(
     def derived(store: Engine, final: bool) -> None:
         before_deriving()
         now = clock.now()
-        derive(store, now=now, until=None if final else now.replace(second=0, microsecond=0))
+        follow_up(store, now=now, until=None if final else now.replace(second=0, microsecond=0))
 
     decoders = DecoderCache(settings.decode)
-    return Ingest(engine, [source], decoders, options=settings.ingest, clock=clock, patient=False, after=derived)
+    return Ingest(
+        engine,
+        [source],
+        decoders,
+        options=settings.ingest,
+        operations=settings.operations,
+        clock=clock,
+        patient=False,
+        after=derived,
+    )
 
 
 def load_inventory(engine: Engine, world: World, clock: Clock, at: datetime | None = None) -> None:

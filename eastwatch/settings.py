@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from collector.decode.limits import Limits
 from collector.ingest.options import IngestOptions
+from collector.operations.options import OperationOptions
 from collector.sources.options import KafkaOptions
 from collector.sources.otlp_http import RequestLimits
 from storage.retention import Retention
@@ -47,6 +48,9 @@ class Settings(BaseSettings):
         default="", description="where eastwatch's own metrics and traces go (OTLP/HTTP); empty = nowhere"
     )
     ingest: IngestOptions = Field(default_factory=IngestOptions, description="the ingest loop")
+    operations: OperationOptions = Field(
+        default_factory=OperationOptions, description="how operations are named and how many a service has"
+    )
     kafka: KafkaOptions = Field(default_factory=KafkaOptions, description="the Kafka source")
     otlp: RequestLimits = Field(default_factory=RequestLimits, description="the OTLP/HTTP receiver")
     memory_bytes: int | None = Field(

@@ -288,7 +288,19 @@ INGEST_POSITIONS = Table(
         Column("decoder", LC, "format, its version"),
         Column("consumer_group", LC),
         Column("writer", "String", "who recorded the bounds"),
-        Column("state", "String", "what the decoder had learnt, as a hash; empty = nothing"),
+        Column("state", "String", "version of `operations` that the batch was named with; empty = none"),
+    ),
+)
+
+OPERATIONS = Table(
+    "operations",
+    (
+        Column("version", "UInt64", "counts up; a version never changes"),
+        Column("kind", LC, "limits|rules|learnt"),
+        Column("namespace", LC, "of what was learnt: the service's"),
+        Column("service", LC),
+        Column("texts", "Array(String)", "prefixes below which every word is {id}; rules; or the two limits"),
+        Column("written_at", TIME),
     ),
 )
 
@@ -372,5 +384,5 @@ INVENTORY = Table(
 
 TABLES: Mapping[str, Table] = {
     table.name: table
-    for table in (CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, INGEST_POSITIONS, EDGE_KEYS, ALIASES, INVENTORY)
+    for table in (CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, INGEST_POSITIONS, EDGE_KEYS, ALIASES, INVENTORY, OPERATIONS)
 }

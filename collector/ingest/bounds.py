@@ -45,10 +45,11 @@ class BoundsBook:
             {"topic_id": topic_id, "partition": partition, "position": position, "limit": RECORDED_ROWS},
         )
         return [
-            Bounds(row["first"], row["last"], _utc(row["received_at"]), row["decoder"]) for row in found.to_pylist()
+            Bounds(row["first"], row["last"], _utc(row["received_at"]), row["decoder"], row["state"])
+            for row in found.to_pylist()
         ]
 
-    def claim(self, cut: Cut, received_at: datetime, decoder: str) -> Bounds:
+    def claim(self, cut: Cut, received_at: datetime, decoder: str, state: str = "") -> Bounds:
         """Record `cut`'s bounds and return those that stand: another writer may have been first."""
         batch = cut.batch
         self._insert(
@@ -59,11 +60,12 @@ class BoundsBook:
             (batch.first, batch.last),
             received_at,
             decoder,
+            state,
             token=f"bounds/{batch.topic_id}/{batch.partition}/{batch.first}",
         )
         key = {"topic_id": batch.topic_id, "partition": batch.partition, "first": batch.first}
         row = self._engine.query(self._at.text, key).to_pylist()[0]
-        return Bounds(batch.first, row["last"], _utc(row["received_at"]), row["decoder"])
+        return Bounds(batch.first, row["last"], _utc(row["received_at"]), row["decoder"], row["state"])
 
     def committed(self, topic_id: str) -> int:
         """Position up to which a file was stored: the next byte to read."""
@@ -72,7 +74,7 @@ class BoundsBook:
 
     def commit(self, cluster_id: str, topic: str, topic_id: str, position: int, at: datetime) -> None:
         """Record that everything before `position` of a file is stored."""
-        self._insert(cluster_id, topic, topic_id, COMMIT_PARTITION, (position, position - 1), at, "", token=None)
+        self._insert(cluster_id, topic, topic_id, COMMIT_PARTITION, (position, position - 1), at, "", "", token=None)
 
     def _insert(
         self,
@@ -83,6 +85,7 @@ class BoundsBook:
         span: tuple[int, int],
         received_at: datetime,
         decoder: str,
+        state: str,
         *,
         token: str | None,
     ) -> None:
@@ -96,6 +99,7 @@ class BoundsBook:
             "decoder": decoder,
             "consumer_group": self._group,
             "writer": self._writer,
+            "state": state,
         }
         batch = conform(INGEST_POSITIONS, pa.RecordBatch.from_pylist([row]), received_at=received_at)
         self._engine.insert(INGEST_POSITIONS.name, batch, token=token)

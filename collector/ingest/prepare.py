@@ -1,6 +1,6 @@
 """First link of the chain: a cut becomes what will be inserted, all in columns.
 
-Cut ──► bounds ──► Decoder.decode ──► complete ──► edge_ids ──► conform ──► Prepared
+Cut ──► bounds ──► Decoder.decode ──► complete ──► name_operations ──► edge_ids ──► conform ──► Prepared
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collector.contract import MESSAGE, Batch, DeadLetter, Decoder
 from collector.edge_ids import edge_ids
 from collector.identity.addresses import AddressBook, complete
 from collector.ingest.isolate import isolate
+from collector.operations.names import OperationBook, name_operations
 from collector.sources.source import Bounds, Cut
 from storage.conform import conform
 from storage.tables import CALLS, DEAD_LETTERS, EDGE_KEYS, TABLES
@@ -65,7 +66,13 @@ class _Content:
 
 
 def prepare(
-    cut: Cut, bounds: Bounds, decoder: Decoder, book: AddressBook, *, dead_letter_bytes: int = 65536
+    cut: Cut,
+    bounds: Bounds,
+    decoder: Decoder,
+    book: AddressBook,
+    operations: OperationBook | None = None,
+    *,
+    dead_letter_bytes: int = 65536,
 ) -> Prepared:
     """Decode a cut and turn it into inserts. Never raises for any content of its messages.
 
@@ -76,7 +83,7 @@ def prepare(
     broken: list[DeadLetter] = []
 
     def content(part: Batch) -> _Content:
-        return _content(part, bounds, decoder, book, dead_letter_bytes)
+        return _content(part, bounds, decoder, book, operations or OperationBook(), dead_letter_bytes)
 
     try:
         found = content(batch)
@@ -95,7 +102,9 @@ def prepare(
     return Prepared(cut, bounds, found.edge_keys, inserts, rows, dead, len(broken))
 
 
-def _content(batch: Batch, bounds: Bounds, decoder: Decoder, book: AddressBook, keep_bytes: int) -> _Content:
+def _content(
+    batch: Batch, bounds: Bounds, decoder: Decoder, book: AddressBook, operations: OperationBook, keep_bytes: int
+) -> _Content:
     decoded = decoder.decode(batch.values)
     tables: dict[str, pa.RecordBatch] = {}
     edge_keys: pa.RecordBatch | None = None
@@ -103,7 +112,7 @@ def _content(batch: Batch, bounds: Bounds, decoder: Decoder, book: AddressBook, 
         if columns.num_rows == 0:
             continue
         if name == CALLS.name:
-            columns, keys = _with_edges(complete(columns, book))
+            columns, keys = _with_edges(name_operations(complete(columns, book), operations))
             edge_keys = conform(EDGE_KEYS, keys, received_on=bounds.received_at.date())
         tables[name] = conform(
             TABLES[name],

@@ -20,11 +20,13 @@ from collector.ingest.addresses import AddressBooks
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.counters import Counters
 from collector.ingest.measures import Measures, Unmeasured
+from collector.ingest.operations import OperationBooks, publish
 from collector.ingest.options import IngestOptions
 from collector.ingest.poison import PoisonRule
 from collector.ingest.prepare import Decoders, Prepared, decoder_label, prepare
 from collector.ingest.stage import Stage
 from collector.ingest.store import Notice, Patience, Store
+from collector.operations.options import OperationOptions
 from collector.sources.source import Bounds, Cut, Source
 from storage.engine import Engine
 from storage.errors import StorageError
@@ -70,6 +72,7 @@ class Ingest:
         sources: what to read; each is polled by a thread of its own and closed at the end.
         decoders: format name -> decoder.
         options: sizes and limits.
+        operations: how operations are named; batches that are replayed keep to what they were named with.
         bounds: the table of batch bounds; sources that replay were given `bounds.recorded`.
         clock: gives `received_at`.
         patient: wait for an engine that went away without an end.
@@ -87,6 +90,7 @@ class Ingest:
         decoders: Decoders,
         *,
         options: IngestOptions | None = None,
+        operations: OperationOptions | None = None,
         bounds: BoundsBook | None = None,
         clock: Clock | None = None,
         patient: bool = True,
@@ -108,6 +112,8 @@ class Ingest:
         patience_s = None if patient else self._options.engine_patience_s
         self._patience = Patience(self._clock, self._abandon, notice, patience_s)
         self._books = AddressBooks(engine, self._clock, self._options.addresses_refresh_s)
+        self._operation_options = operations or OperationOptions()
+        self._operations = OperationBooks(engine, self._clock, self._options.addresses_refresh_s)
         self._store = Store(engine, self._patience)
         self._notice = notice
         self._poison = {
@@ -130,6 +136,7 @@ class Ingest:
             CollectorError: a source broke, or nearly everything was undecodable.
             StorageError: the engine refused, or stayed away too long.
         """
+        self._patience(lambda: publish(self._engine, self._operation_options, self._clock.now()))
         write: Stage[tuple[_Item, Prepared]] = Stage(
             "store", self._write, capacity=PREPARED_AHEAD, discard=lambda work: self._refuse(work[0], work[1].records)
         )
@@ -260,14 +267,15 @@ class Ingest:
             self._refuse(item, 0)
             return
         decoder = self._decoders(cut.format)
-        bounds = cut.bounds or self._claim(cut, decoder_label(decoder))
+        bounds = cut.bounds or self._claim(cut, decoder_label(decoder), self._patience(self._operations.current).state)
         if cut.bounds is None and bounds.last != cut.batch.last:
             cut.lease.revoke()
             self._finish(item, rewind=True)
             return
         book = self._patience(self._books.current)
+        operations = self._patience(lambda: self._operations.of(bounds.state))
         began = self._clock.monotonic()
-        prepared = prepare(cut, bounds, decoder, book, dead_letter_bytes=self._options.dead_letter_bytes)
+        prepared = prepare(cut, bounds, decoder, book, operations, dead_letter_bytes=self._options.dead_letter_bytes)
         self._measures.decoded(cut.format, self._clock.monotonic() - began, cut.size_bytes)
         self.counters.accepted(prepared.records)
         if prepared.broken:
@@ -276,11 +284,11 @@ class Ingest:
             self._judge(item, prepared)
         write.submit((item, prepared))
 
-    def _claim(self, cut: Cut, label: str) -> Bounds:
+    def _claim(self, cut: Cut, label: str, state: str) -> Bounds:
         received_at = self._clock.now()
         if not cut.replayable:
-            return Bounds(cut.batch.first, cut.batch.last, received_at, label)
-        return self._patience(lambda: self._bounds.claim(cut, received_at, label))
+            return Bounds(cut.batch.first, cut.batch.last, received_at, label, state)
+        return self._patience(lambda: self._bounds.claim(cut, received_at, label, state))
 
     def _judge(self, item: _Item, prepared: Prepared) -> None:
         rule = self._poison[id(item.mailbox.source)]

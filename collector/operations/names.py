@@ -39,6 +39,11 @@ class OperationBook:
     max_templates: int = MAX_TEMPLATES
     """Templates of one service."""
 
+    @property
+    def state(self) -> str:
+        """The version as bounds record it."""
+        return str(self.version) if self.version else ""
+
 
 def name_operations(calls: pa.RecordBatch, book: OperationBook) -> pa.RecordBatch:
     """Calls with `operation` as `book` names it.

@@ -25,6 +25,8 @@ class Bounds:
     last: int
     received_at: datetime
     decoder: str
+    state: str = ""
+    """Version of what names of operations rest on."""
 
 
 Recorded = Callable[[str, int, int], Sequence[Bounds]]

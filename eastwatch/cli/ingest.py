@@ -13,19 +13,20 @@ from typing import Annotated
 
 import typer
 
-from analyzers.dependencies.derive import derive
 from collector.clock import Clock, SystemClock
 from collector.errors import BadSource
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.counters import Counts
 from collector.ingest.decoders import DecoderCache
 from collector.ingest.run import Ingest
+from collector.sources.files import check_there
 from collector.sources.open import open_source
 from collector.sources.source import Source
-from collector.sources.urls import KafkaUrl, OtlpUrl, SourceUrl, parse_source
+from collector.sources.urls import FileUrl, KafkaUrl, OtlpUrl, SourceUrl, parse_source
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
 from eastwatch.cli.errors import tell
 from eastwatch.cli.progress import shown
+from eastwatch.follow_up import follow_up
 from eastwatch.measured import TelemetryMeasures, measured, reported
 from eastwatch.settings import Settings
 from eastwatch.telemetry import Telemetry
@@ -51,6 +52,7 @@ def ingest(
     """Read access logs, traces and metrics into the store, each record exactly once."""
     urls = [parse_source(text) for text in sources]
     settings = settings_of(ctx, store, config)
+    _check(urls, DecoderCache(settings.decode))
     engine = open_for_writing(settings)
     started = time.monotonic()
     try:
@@ -67,8 +69,6 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
         CollectorError, StorageError: what the command line tells in one line.
     """
     decoders = DecoderCache(settings.decode)
-    for url in urls:
-        _check_format(url, decoders)
     group = next((url.group for url in urls if isinstance(url, KafkaUrl)), "")
     clock = SystemClock()
     with ExitStack() as stack:
@@ -96,6 +96,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
             opened,
             decoders,
             options=settings.ingest,
+            operations=settings.operations,
             bounds=bounds,
             clock=clock,
             patient=not until_idle,
@@ -108,19 +109,23 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
     return loop.counters.snapshot()
 
 
-def _check_format(url: SourceUrl, decoders: DecoderCache) -> None:
-    if isinstance(url, OtlpUrl):
-        return
-    try:
-        decoders(url.format)
-    except ValueError as error:
-        raise BadSource(f"source {url.label!r}: {error}") from None
+def _check(urls: Sequence[SourceUrl], decoders: DecoderCache) -> None:
+    """Refuse what is a typing error before a store is made for it."""
+    for url in urls:
+        if isinstance(url, FileUrl):
+            check_there(url)
+        if isinstance(url, OtlpUrl):
+            continue
+        try:
+            decoders(url.format)
+        except ValueError as error:
+            raise BadSource(f"source {url.label!r}: {error}") from None
 
 
 def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry) -> None:
     now = clock.now()
     with telemetry.span("derive"):
-        derive(engine, now=now, until=None if final else now.replace(second=0, microsecond=0))
+        follow_up(engine, now=now, until=None if final else now.replace(second=0, microsecond=0))
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from analyzers.dependencies.derive import derive
 from collector.errors import BadSource
 from collector.inventory import load
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
 from eastwatch.cli.errors import tell
+from eastwatch.follow_up import follow_up
 from storage.engine import Engine
 
 WATCH_S = 2.0
@@ -75,7 +75,7 @@ def _load(engine: Engine, documents: Mapping[str, bytes], cluster: str) -> dict[
     now = datetime.now(UTC)
     loaded = load(engine, documents, cluster=cluster, loaded_at=now)
     # Calls that were known only by an address may have names now.
-    derive(engine, now=now)
+    follow_up(engine, now=now)
     return {"objects": loaded.objects, "aliases": loaded.aliases}
 
 

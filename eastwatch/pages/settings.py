@@ -31,6 +31,9 @@ _UNITS: Mapping[str, str] = {
     "depth": "levels",
     "connections": "connections",
     "work": "requests",
+    "values": "words",
+    "templates": "templates",
+    "rules": "list of tables",
 }
 """The last word of a setting's name -> its unit."""
 

@@ -1,7 +1,7 @@
 -- Bounds recorded for the batch that starts at `first`. The first writer's row wins; a second one can only exist where
 -- two writers raced across midnight UTC (deduplication tokens count per day's partition): then the earlier row wins.
--- In: topic_id, partition, first (position). Out: last (position, inclusive), received_at, decoder.
-SELECT last, received_at, decoder
+-- In: topic_id, partition, first (position). Out: last (position, inclusive), received_at, decoder, state.
+SELECT last, received_at, decoder, state
 FROM ingest_positions
 WHERE topic_id = {topic_id:String} AND partition = {partition:Int32} AND first = {first:Int64}
 ORDER BY received_at, writer
