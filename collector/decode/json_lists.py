@@ -31,12 +31,12 @@ _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Trace(msgspec.Struct):
-    spans: list[msgspec.Raw] | None = None
+    spans: list[msgspec.Raw] | None
     processes: dict[str, msgspec.Raw] | None = None
 
 
 class _Export(msgspec.Struct):
-    data: list[_Trace] | None = None
+    data: list[_Trace]
 
 
 class _OfProcess(msgspec.Struct):
@@ -106,8 +106,8 @@ def _suspects(lines: Lines) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
         # `{"data` and `{"traceID`
         begins |= objects & (second == ord('"')) & (byte(2) == ord("d")) & (byte(3) == ord("a")) & (byte(4) == ord("t"))
         begins |= objects & (byte(2) == ord("t")) & (byte(8) == ord("D")) & (byte(7) == ord("I"))
-        # A list that begins with a brace is a whole message.
-        suspects |= begins & (lines.record.to_numpy() == 0)
+        # What begins with a brace is a list only as a whole message.
+        suspects |= begins & (np.diff(lines.message.to_numpy(), prepend=-1) != 0)
     return np.unique(lines.message.to_numpy()[suspects])
 
 
@@ -136,8 +136,10 @@ def records_of(body: bytes) -> list[bytes] | None:
 def _spans(document: bytes) -> list[bytes] | None:
     """Spans of a Jaeger export or trace, each with its process; None where it cannot be read as one."""
     try:
-        traces = [_ONE_TRACE.decode(document)] if _TRACE.match(document) else _MANY_TRACES.decode(document).data or []
+        traces = [_ONE_TRACE.decode(document)] if _TRACE.match(document) else _MANY_TRACES.decode(document).data
     except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    if not traces:  # other things have `data` too: an empty list is no reason to drop them without a word
         return None
     spans: list[bytes] = []
     for trace in traces:
