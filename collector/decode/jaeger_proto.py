@@ -95,7 +95,8 @@ class JaegerProto:
             if good:
                 index = np.array(run, np.int32)[good]
                 batch, unusable = self._rows(spans, index)
-                parts.append(batch)
+                if batch.num_rows:
+                    parts.append(batch)
                 wrong |= {good[row]: reason for row, reason in unusable.items()}
             for place, reason in wrong.items():
                 payload = messages[place].as_py()

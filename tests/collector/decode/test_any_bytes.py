@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from collector.contract import Decoded
 from collector.decode.detect import LINES, kinds
 from collector.decode.envelope import split_lines
+from collector.decode.json_lists import records_of
 from collector.decode.limits import Limits
 from collector.decode.registry import decoder
 from tests.collector.decode import samples
@@ -76,13 +77,13 @@ def of(values: list[bytes]) -> pa.LargeBinaryArray:
 
 
 def records(values: list[bytes]) -> Counter[tuple[int, int]]:
-    """(message, record) of every line that is not blank, the slow way."""
-    return Counter(
-        (message, record)
-        for message, body in enumerate(values)
-        for record, line in enumerate(body.split(b"\n"))
-        if line.strip(BLANKS)
-    )
+    """(message, record) of every line that is not blank, or of every element of a list, the slow way."""
+    found: Counter[tuple[int, int]] = Counter()
+    for message, body in enumerate(values):
+        listed = records_of(body)
+        lines = body.split(b"\n") if listed is None else listed
+        found.update((message, record) for record, line in enumerate(lines) if line.strip(BLANKS))
+    return found
 
 
 def everything(decoded: Decoded) -> list[Any]:
@@ -105,9 +106,8 @@ def test_every_record_is_a_row_or_a_dead_letter(name: str) -> None:
     @settings(max_examples=25, deadline=None)
     @given(messages)
     def law(values: list[bytes]) -> None:
-        if name == "auto":
-            found = kinds(of(values)).tolist()
-            values = [value for value, kind in zip(values, found, strict=True) if kind == LINES]
+        found = kinds(of(values)).tolist()
+        values = [value for value, kind in zip(values, found, strict=True) if kind == LINES]
         decoded = reader.decode(of(values))
         accounted = Counter((letter.message, letter.record) for letter in decoded.dead)
         for batch in decoded.tables.values():
