@@ -114,12 +114,11 @@ _PREFIX = re.compile(
     rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
     rb"(?![ \t]+(?i:trace|debug|info|warn|error)[ \t]+access\b)[ \t]+)?"
     rb"(?:(?:stdout|stderr) [FP](?::\S*)? )?"
-    rb"(?:ACCESS (?=\[))?"
 )
 
 
 def strip_prefixes(lines: Lines) -> Lines:
-    """Lines without the prefixes of container runtimes, `kubectl logs` and Emissary; others are not touched."""
+    """Lines without the prefixes of container runtimes and `kubectl logs`; others are not touched."""
     content, starts, ends = lines.spans.content, lines.spans.starts, lines.spans.ends
     if not len(starts) or not len(content):
         return lines

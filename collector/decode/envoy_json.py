@@ -19,7 +19,9 @@ from collector.decode.json_shapes import Shape
 from collector.decode.limits import Limits
 from collector.decode.line_format import JsonFormat, Refused
 from collector.decode.operators import CARRIED_BIT, OPERATOR_NAMES
+from collector.decode.spans import Mask
 from collector.envoy import to_calls
+from collector.envoy.attributes import added
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "start_time": ("start_time", "timestamp", "@timestamp", "time", "ts"),
@@ -81,7 +83,10 @@ _OPERATOR_OF: Mapping[str, tuple[str, int]] = {
     for spelling in spellings(key)
 }
 
-KNOWN: Set[str] = frozenset(_OPERATOR_OF) | {"kubernetes"}
+_MARKS = ("istio_policy_status", "time_to_first_byte")
+"""Attributes that tell of the mesh."""
+
+KNOWN: Set[str] = frozenset(_OPERATOR_OF) | {"kubernetes", *_MARKS}
 """Keys that are read as something else than an attribute. `kubernetes` is what Fluent Bit merges into parsed lines."""
 
 # Names that other programs' logs hardly have, `status` and `duration` not among them.
@@ -111,6 +116,13 @@ _DISTINCTIVE: Mapping[str, str] = {
 _TIMES = frozenset(spelling for key in KEYS["start_time"] for spelling in spellings(key))
 
 
+_MESHES: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = (
+    ("envoy_gateway", frozenset({"x-envoy-origin-path"}), frozenset()),
+    ("emissary", frozenset({"istio_policy_status", "upstream_cluster"}), frozenset({"route_name"})),
+    ("osm", frozenset({"time_to_first_byte", "upstream_cluster"}), frozenset({"downstream_remote_address"})),
+)
+"""Meshes whose default format has keys that no other's has (Istio once wrote `istio_policy_status`, with the route's
+name): the mesh, keys that the line has, keys that it has not."""
 _HOST = frozenset(spellings("host"))
 
 
@@ -147,7 +159,8 @@ def operators(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatc
     own = lines.take(shape.rows)
     constants: dict[str, pa.Array] = {
         "carried": pa.array(bits),
-        "attributes": shape.extra,
+        "attributes": _attributes(shape),
+        "mesh": _meshes(shape, rows),
         "raw": own.text,
         **own.metadata,
         **metadata_of(shape),
@@ -156,6 +169,28 @@ def operators(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatc
     }
     batch, refused = build(text, constants, rows)
     return batch, [(int(shape.rows[row]), reason) for row, reason in refused.items()]
+
+
+def _attributes(shape: Shape) -> pa.MapArray:
+    marks = [(name, shape.columns[name].text) for name in _MARKS if name in shape.columns]
+    return added(shape.extra, marks) if marks else shape.extra
+
+
+def _meshes(shape: Shape, rows: int) -> pa.StringArray:
+    """The mesh that a line's keys alone tell, or null."""
+    found = np.full(rows, None, object)
+    for mesh, has, lacks in _MESHES:
+        if has <= shape.columns.keys():
+            fits = np.logical_and.reduce([_has(shape, key, rows) for key in has])
+            for key in lacks & shape.columns.keys():
+                fits &= ~_has(shape, key, rows)
+            found[fits] = mesh
+    return pa.array(found, pa.string())
+
+
+def _has(shape: Shape, key: str, rows: int) -> Mask:
+    present = shape.columns[key].present
+    return np.ones(rows, np.bool_) if present is None else present
 
 
 def _first_present(texts: list[pa.StringArray]) -> pa.StringArray:

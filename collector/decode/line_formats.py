@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from collector.decode import (
     calls_json,
+    emissary_text,
     envoy_json,
     envoy_text,
     istio_text,
@@ -23,7 +24,7 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
     zipkin_json.FORMAT,
     jaeger_json.FORMAT,
 )
-TEXT_FORMATS: tuple[TextFormat, ...] = (istio_text.FORMAT, envoy_text.FORMAT, ztunnel_text.FORMAT)
+TEXT_FORMATS: tuple[TextFormat, ...] = (istio_text.FORMAT, envoy_text.FORMAT, ztunnel_text.FORMAT, emissary_text.FORMAT)
 
 BY_NAME: Mapping[str, LineFormat] = {form.name: form for form in (*JSON_FORMATS, *TEXT_FORMATS)}
 LINE_FORMATS: tuple[str, ...] = tuple(BY_NAME)

@@ -84,6 +84,7 @@ OPERATORS = pa.schema(
         *(pa.field(name, kind, metadata={"doc": doc}) for name, kind, doc in _OPERATOR_FIELDS),
         pa.field("carried", pa.uint64(), nullable=False, metadata={"doc": "see CARRIED_BIT"}),
         pa.field("attributes", TEXT_MAP, nullable=False, metadata={"doc": "every other key of the line"}),
+        pa.field("mesh", TEXT, metadata={"doc": "the mesh that alone writes such keys; null = several do"}),
         pa.field("raw", pa.binary(), nullable=False, metadata={"doc": "the line, without its envelope"}),
         *METADATA,
         pa.field("_message", pa.int32(), nullable=False, metadata={"doc": "index of the message in the batch"}),

@@ -135,7 +135,7 @@ def _pods(operators: pa.RecordBatch, pool: Pool) -> tuple[list[Pod], Codes]:
 
 
 def _facts(
-    operators: pa.RecordBatch, mesh: str, pool: Pool, texts: Sequence[Codes], flags: Sequence[Mask]
+    operators: pa.RecordBatch, meshes: Codes, pool: Pool, texts: Sequence[Codes], flags: Sequence[Mask]
 ) -> tuple[list[Endpoints], Codes]:
     """Both ends of every distinct combination, and each line's combination."""
     pods, pod = _pods(operators, pool)
@@ -145,7 +145,7 @@ def _facts(
     bits = np.zeros(operators.num_rows, np.int64)
     for place, flag in enumerate(flags):
         bits |= flag.astype(np.int64) << place
-    first, group = groups([*texts, pod, keys, bits])
+    first, group = groups([*texts, pod, keys, bits, meshes])
     facts: dict[str, Any] = {
         name: [pool.values[code] for code in codes[first].tolist()]
         for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)
@@ -153,7 +153,7 @@ def _facts(
     facts |= {name: flag[first].tolist() for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
     facts["pod"] = [pods[index] for index in pod[first].tolist()]
     facts["carried"] = [sets[index] for index in keys[first].tolist()]
-    facts["mesh"] = [mesh] * len(first)
+    facts["mesh"] = [pool.values[code] for code in meshes[first].tolist()]
     combinations = zip(*(facts[name] for name in Facts._fields), strict=True)
     return [resolve(Facts._make(combination)) for combination in combinations], group
 
@@ -290,7 +290,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
 
     Args:
         operators: schema `collector.decode.operators.OPERATORS`.
-        mesh: `istio`, `envoy`, ...; a cluster name of Consul's or OSM's form says better.
+        mesh: `istio`, `envoy`, ...; what a line's keys or its cluster's name tell is better.
 
     Returns:
         As many rows, in order. Besides the columns of `calls`: `_message` and `_record` as given, and for
@@ -332,7 +332,8 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
     authority, sni, cluster = texts[2], texts[1], texts[0]
     # What is too long means nothing, and must not be remembered by the caches of what was worked out.
     texts = [pool.map(codes, _bounded) for codes in texts]
-    ends, group = _facts(operators, mesh, pool, texts, flags)
+    told = pool.encode(operators.column("mesh"))
+    ends, group = _facts(operators, np.where(told != 0, told, pool.code(mesh)).astype(np.int32), pool, texts, flags)
     trace, span = _traces(operators)
     columns: dict[str, pa.Array] = {
         "ts": operators.column("start_time"),

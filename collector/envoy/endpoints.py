@@ -22,6 +22,8 @@ from storage.tables import LOGGED_BIT
 
 Reporter = Literal["source", "destination", "gateway", "waypoint", "unknown"]
 Tls = Literal["mtls", "tls", "plaintext", "unknown"]
+GATEWAYS = frozenset({"envoy_gateway", "emissary"})
+"""Meshes that are a gateway and nothing else."""
 Direction = Literal["east_west", "ingress", "egress"]
 
 
@@ -99,7 +101,7 @@ def reporter_of(facts: Facts, cluster: Cluster) -> Reporter:
     side = cluster.side
     if side == "waypoint" or facts.pod.is_waypoint:
         return "waypoint"
-    if facts.pod.is_gateway and side != "inbound":
+    if cluster.dialect == "envoy_gateway" or ((facts.pod.is_gateway or facts.mesh in GATEWAYS) and side != "inbound"):
         return "gateway"
     if side == "unknown":
         side = _side_without_cluster(facts)
@@ -209,7 +211,7 @@ def _named_host(facts: Facts, cluster: Cluster, reporter: Reporter, namespace: s
 def _target(facts: Facts, cluster: Cluster, reporter: Reporter, namespace: str) -> tuple[End, bool, bool]:
     """The destination on the caller's side; whether it is outside; whether only the caller named it."""
     peer = parse_principal(facts.upstream_peer)
-    host, weak = cluster.host, False
+    host, weak = cluster.host, cluster.is_route
     if not host.service and not host.external:
         host, weak = _named_host(facts, cluster, reporter, namespace), True
     if host.external.startswith("*.") and facts.logs("requested_server_name"):
@@ -271,7 +273,7 @@ def _logged(facts: Facts, reporter: Reporter) -> int:
     if reporter not in ("waypoint", "unknown"):
         told = _own(facts, NOBODY)
         fields |= {f"{own}_{part}" for part in End._fields if getattr(told, part)}
-    if outbound and facts.logs("upstream_cluster"):
+    if outbound and facts.logs("upstream_cluster") and not parse_cluster(facts.cluster).is_route:
         fields |= {"destination_service", "destination_namespace"}
     if facts.logs("upstream_host" if outbound else "downstream_local_address"):
         fields |= {"destination_ip", "destination_port"}
@@ -287,6 +289,13 @@ def _logged(facts: Facts, reporter: Reporter) -> int:
     for field in fields:
         bits |= 1 << LOGGED_BIT[field]
     return bits
+
+
+def _mesh(facts: Facts, cluster: Cluster) -> str:
+    """Names of clusters tell it best, then the line's keys or layout; an SNI is the caller's word."""
+    if cluster.dialect or facts.mesh != "envoy":
+        return cluster.dialect or facts.mesh
+    return parse_cluster(facts.sni).dialect or facts.mesh
 
 
 @lru_cache(maxsize=16384)
@@ -327,7 +336,7 @@ def resolve(facts: Facts) -> Endpoints:
         direction=direction,
         port=cluster.port,
         tls=tls,
-        mesh=cluster.dialect if cluster.dialect in ("consul", "osm") else facts.mesh,
+        mesh=_mesh(facts, cluster),
         weak=weak,
         by_address=by_address,
         logged=_logged(facts, reporter),

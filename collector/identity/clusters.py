@@ -2,7 +2,8 @@
 
 Sources: Istio's `DIRECTION|PORT|SUBSET|HOST` and its DNS form `DIRECTION_.PORT_.SUBSET_.HOST` (istio/istio,
 pilot/pkg/model: BuildSubsetKey, BuildDNSSrvSubsetKey), Consul's `[SUBSET.]SERVICE.NAMESPACE.DC.internal.ID.consul`,
-OSM's `NAMESPACE/SERVICE|PORT[|local]`, Kubernetes "DNS for Services and Pods".
+OSM's `NAMESPACE/SERVICE|PORT[|local]`, Envoy Gateway's `httproute/NAMESPACE/NAME/rule/N`, Kubernetes "DNS for Services
+and Pods".
 Hostile text that fits no form is `unknown`.
 """
 
@@ -28,6 +29,7 @@ _CONSUL = re.compile(
 )
 """A partition stands before the datacenter only in the `internal-vN` form."""
 _OSM = re.compile(r"(?P<namespace>[^/|]+)/(?P<service>[^/|]+)\|(?P<port>\d{1,5})(?P<local>\|local)?")
+_ROUTE = re.compile(r"(?:http|grpc|tls|tcp|udp)route/(?P<namespace>[^/]+)/(?P<route>[^/]+)/rule/-?\d+(?:/.*)?")
 _DIRECTIONS: dict[str, Side] = {
     "inbound": "inbound",
     "outbound": "outbound",
@@ -56,9 +58,11 @@ class Cluster(NamedTuple):
     """The port of the service, not of its pods."""
     subset: str = ""
     host: Host = Host()
-    dialect: Literal["", "istio", "consul", "osm"] = ""
+    dialect: Literal["", "istio", "consul", "osm", "envoy_gateway"] = ""
     passthrough: bool = False
     """The proxy forwarded to an address that it knew no service for (or refused to)."""
+    is_route: bool = False
+    """`host` is the name of a route, which may be called otherwise than the service that it leads to."""
 
 
 NO_HOST = Host()
@@ -157,6 +161,11 @@ def _parse_cluster(text: str) -> Cluster:
     if match := _OSM.fullmatch(text):
         host = Host(service=match["service"].lower(), namespace=match["namespace"].lower())
         return Cluster("inbound" if match["local"] else "outbound", _port(match["port"]), "", host, "osm")
+    if match := _ROUTE.fullmatch(text):
+        host = Host(service=match["route"].lower(), namespace=match["namespace"].lower())
+        return Cluster("outbound", 0, "", host, "envoy_gateway", is_route=True)
+    # Consul puts a hash, a failover target or `passthrough` before the name of an upstream, each followed by a tilde.
+    text = text.rpartition("~")[2]
     if len(text) <= MAX_HOST and (match := _CONSUL.fullmatch(text)):
         host = Host(service=match["service"], namespace=match["namespace"])
         return Cluster("outbound", 0, match["subset"] or "", host, "consul")

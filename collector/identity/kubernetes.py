@@ -17,8 +17,17 @@ GATEWAY_NAME_LABELS = (
     "istio.io/gateway-name",
     "gateway.istio.io/managed",
 )
-_GATEWAY_APPS = {"istio-ingressgateway", "istio-egressgateway", "istio-eastwestgateway", "ingressgateway"}
+_GATEWAY_APPS = {
+    "istio-ingressgateway",
+    "istio-egressgateway",
+    "istio-eastwestgateway",
+    "ingressgateway",
+    "emissary-ingress",
+    "ambassador",
+    "edge-stack",
+}
 _WAYPOINT = "istio.io-mesh-controller"
+_ENVOY_GATEWAY = "gateway.envoyproxy.io/owning-gateway-name"
 
 # The alphabet of Kubernetes' generated names has neither vowels nor 0, 1 and 3.
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -76,7 +85,7 @@ def is_gateway(labels: Mapping[str, str], name: str = "") -> bool:
     """Whether labels (or, without any, the workload's name) are those of a mesh gateway."""
     if is_waypoint(labels):
         return False
-    if first_label(labels, GATEWAY_NAME_LABELS):
+    if first_label(labels, (*GATEWAY_NAME_LABELS, _ENVOY_GATEWAY)):
         return True
     role = labels.get("istio", "")
     if role in ("ingressgateway", "egressgateway", "eastwestgateway") or role.endswith("-gateway"):
@@ -96,7 +105,8 @@ def pod_of(name: str, namespace: str, labels: Mapping[str, str], cluster: str = 
         namespace=namespace,
         cluster=cluster,
         workload=first_label(labels, ("service.istio.io/workload-name",)) or workload,
-        service=first_label(labels, SERVICE_LABELS),
+        # Envoy Gateway labels every proxy `envoy`; its Deployment and its Service have the gateway's own name.
+        service=workload if first_label(labels, (_ENVOY_GATEWAY,)) else first_label(labels, SERVICE_LABELS),
         version=first_label(labels, VERSION_LABELS),
         is_gateway=is_gateway(labels, workload),
         is_waypoint=is_waypoint(labels),

@@ -13,7 +13,7 @@ from collector.envoy import to_calls
 from collector.identity.addresses import AddressBook, complete
 from storage.conform import conform
 from storage.tables import CALLS
-from tests.collector.identity.rows import AT, Row, book, calls, operators, plain
+from tests.collector.identity.rows import AT, Row, book, calls, logged_fields, operators, plain
 from tests.collector.identity.test_to_calls import CHEAP, INBOUND, LINES, OUTBOUND
 
 FRONT: Row = {
@@ -69,6 +69,15 @@ def test_both_ends_of_an_inbound_line() -> None:
     assert end(found, "source") == FRONT_END
     assert end(found, "destination") == BACK_END
     assert found["direction"] == "east_west"
+
+
+def test_a_route_gives_way_to_the_service_at_the_address() -> None:
+    line = {**OUTBOUND, "upstream_cluster": "httproute/shop/b-route/rule/0", "upstream_host": "10.0.0.2:8080"}
+    assert end(proxied(**line), "destination") == BACK_END
+    alone = plain(to_calls(operators([line]), "envoy"))[0]
+    assert (alone["destination_namespace"], alone["destination_service"]) == ("shop", "b-route")
+    assert (alone["reporter"], alone["direction"], alone["mesh"]) == ("gateway", "ingress", "envoy_gateway")
+    assert "destination_service" not in logged_fields(alone["logged"])
 
 
 def test_filling_in_sets_no_bit() -> None:
