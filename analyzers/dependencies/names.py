@@ -21,6 +21,8 @@ ALWAYS = (0, 1 << 62)
 
 UNKNOWN = "unknown"
 EXTERNAL = "external:"
+_MOST_LABELS = 32
+"""Parts between dashes of an upstream's name that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +174,28 @@ class Names:
         return self._only_match(service) or service
 
     def _only_match(self, name: str) -> str | None:
-        """The only namespaced node a bare name can mean; `service.namespace`, as Istio names spans, is tried too."""
+        """The only namespaced node a bare name can mean; `service.namespace`, as Istio names spans, is tried too, and
+        `namespace-service-port`, as ingress-nginx names upstreams."""
         nodes = self._by_name.get(name, set())
         if len(nodes) == 1:
             return next(iter(nodes))
         service, dot, namespace = name.rpartition(".")
         if not nodes and dot and (node := node_id(namespace, service)) in self._by_name.get(service, set()):
             return node
-        return None
+        return None if nodes else self._upstream_match(name)
+
+    def _upstream_match(self, name: str) -> str | None:
+        """The only known node among the readings of `namespace-service-port`, each of which may hold dashes."""
+        *labels, port = name.split("-")
+        if not 2 <= len(labels) <= _MOST_LABELS or not (port.isascii() and port.isdigit()):
+            return None
+        found: set[str] = set()
+        for cut in range(1, len(labels)):
+            namespace, service = "-".join(labels[:cut]), "-".join(labels[cut:])
+            node = node_id(namespace, service)
+            if node in self._by_name.get(service, set()):
+                found.add(node)
+        return found.pop() if len(found) == 1 else None
 
     def _host_segments(self, endpoint: Endpoint) -> Sequence[Segment]:
         host = endpoint.host

@@ -4,7 +4,8 @@
 
 Known wrappings: the container runtime's prefix (`TIME stdout F `), `kubectl logs --timestamps` and `--prefix`,
 Docker's json-file (`log`, `stream`, `time`), Fluent Bit and Fluentd (`log` or `message` beside `kubernetes`), Filebeat
-and Vector (`message` beside `kubernetes`). What they say of the pod becomes the metadata columns.
+and Vector (`message` beside `kubernetes`), Google Pub/Sub (`message` beside `subscription`). What they say of the pod
+becomes the metadata columns.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from collector.decode import pubsub
 from collector.decode.json_shapes import Shape
+from collector.decode.limits import DEFAULT_LIMITS
 from collector.decode.operators import METADATA
 from collector.decode.spans import Bytes, Positions, Spans, bounds, positions
 from collector.decode.values import present
@@ -146,10 +149,12 @@ def strip_prefixes(lines: Lines) -> Lines:
     return Lines(Spans(content, starts, ends), lines.message, lines.record, metadata)
 
 
-ENVELOPE_KEYS: Set[str] = frozenset({"log", "message", "kubernetes", "cluster", "cluster_name", "k8s_cluster"})
+ENVELOPE_KEYS: Set[str] = frozenset(
+    {"log", "message", "kubernetes", "cluster", "cluster_name", "k8s_cluster", *pubsub.KEYS}
+)
 """Keys of an envelope that are read; the others (`stream`, `time`, `@timestamp`, tags) are the shipper's own."""
 
-_SHIPPER = frozenset({"kubernetes", "@timestamp", "stream", "docker", "file", "source_type"})
+_SHIPPER = frozenset({"kubernetes", "@timestamp", "stream", "docker", "file", "source_type", *pubsub.KEYS})
 
 
 def is_envelope(keys: Set[str]) -> bool:
@@ -166,6 +171,8 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
     columns = shape.columns
     inner = columns["log"] if "log" in columns else columns.get("message")
     texts = pa.nulls(len(shape.rows), pa.string()) if inner is None else inner.text
+    if inner is not None and not pubsub.KEYS.isdisjoint(columns):
+        texts = pubsub.opened_data(texts, DEFAULT_LIMITS)
     empty = np.flatnonzero(~present(texts))
     refused = [
         (int(shape.rows[row]), "an envelope without a line: expected text in `log` or `message`") for row in empty

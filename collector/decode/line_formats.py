@@ -9,8 +9,14 @@ from collector.decode import (
     emissary_text,
     envoy_json,
     envoy_text,
+    gcp_log_entry,
+    ingress_nginx,
     istio_text,
     jaeger_json,
+    kong_json,
+    linkerd_apache,
+    linkerd_json,
+    reactor_netty,
     zipkin_json,
     ztunnel_json,
     ztunnel_text,
@@ -21,10 +27,21 @@ JSON_FORMATS: tuple[JsonFormat, ...] = (
     calls_json.FORMAT,
     ztunnel_json.FORMAT,
     envoy_json.FORMAT,
+    linkerd_json.FORMAT,
+    kong_json.FORMAT,
+    gcp_log_entry.FORMAT,
     zipkin_json.FORMAT,
     jaeger_json.FORMAT,
 )
-TEXT_FORMATS: tuple[TextFormat, ...] = (istio_text.FORMAT, envoy_text.FORMAT, ztunnel_text.FORMAT, emissary_text.FORMAT)
+TEXT_FORMATS: tuple[TextFormat, ...] = (
+    istio_text.FORMAT,
+    envoy_text.FORMAT,
+    ztunnel_text.FORMAT,
+    emissary_text.FORMAT,
+    linkerd_apache.FORMAT,
+    ingress_nginx.FORMAT,
+    reactor_netty.FORMAT,
+)
 
 BY_NAME: Mapping[str, LineFormat] = {form.name: form for form in (*JSON_FORMATS, *TEXT_FORMATS)}
 LINE_FORMATS: tuple[str, ...] = tuple(BY_NAME)

@@ -174,8 +174,9 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
 
     def classify(keys: Set[str]) -> str:
         form = form_of(keys)
-        if explicit in _KNOWN and (form == "" or form in BY_NAME):
-            return explicit  # what was named is believed; what is missing gets a precise reason
+        # What was named is believed, so that what is missing gets a precise reason; but not against most of the keys.
+        if explicit in _KNOWN and (form == "" or (form in BY_NAME and _mostly(keys, _KNOWN[explicit]))):
+            return explicit
         return form
 
     groups, refused = shapes(lines.spans, classify, _KNOWN, limits)
@@ -193,6 +194,10 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
         else:
             reason = describe_keys(shape.form, shape.keys, accepted)
             rows.refuse(lines, [(row, reason) for row in shape.rows.tolist()], format)
+
+
+def _mostly(keys: Set[str], known: Set[str]) -> bool:
+    return 2 * len(keys & known) > len(keys)
 
 
 def _read_text(lines: Lines, accepted: Set[str], format: str, limits: Limits, rows: LineRows) -> None:

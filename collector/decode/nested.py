@@ -17,9 +17,16 @@ def opened_object(text: pa.StringArray, known: Set[str], limits: Limits) -> Mapp
 
     What is null, no object, or refused by `limits` has no keys. A column says by `present` which rows have its key.
     """
+    return opened_whole(text, known, limits)[0]
+
+
+def opened_whole(
+    text: pa.StringArray, known: Set[str], limits: Limits
+) -> tuple[Mapping[str, JsonColumn], pa.MapArray | None]:
+    """`opened_object`, and every other key that is not null with its text; None where no row has any object."""
     filled = np.flatnonzero(text.is_valid().to_numpy(zero_copy_only=False))
     if not len(filled):
-        return {}
+        return {}, None
     spans = Spans.of(text.take(pa.array(filled)).cast(pa.binary()))
     objects = np.flatnonzero(_begins(spans, 123))
     found, _ = shapes(spans.take(objects), lambda _keys: "object", {"object": known}, limits)
@@ -28,7 +35,17 @@ def opened_object(text: pa.StringArray, known: Set[str], limits: Limits) -> Mapp
         parts = [(filled[objects[shape.rows]], shape.columns[name]) for shape in found if name in shape.columns]
         if parts:
             columns[name] = _spread(parts, len(text))
-    return columns
+    if not found:
+        return columns, None
+    place = _places([filled[objects[shape.rows]] for shape in found], len(text))
+    return columns, pa.concat_arrays([shape.extra for shape in found]).take(place)
+
+
+def _places(rows: list[np.ndarray], size: int) -> pa.Int64Array:
+    """For each of `size` rows where it stands in `rows` laid end to end, null where it does not."""
+    place = np.full(size, -1, np.int64)
+    place[np.concatenate(rows)] = np.arange(sum(len(part) for part in rows))
+    return pa.array(place, mask=place < 0)
 
 
 def _begins(spans: Spans, byte: int) -> Mask:
@@ -40,14 +57,10 @@ def _begins(spans: Spans, byte: int) -> Mask:
 
 def _spread(parts: list[tuple[np.ndarray, JsonColumn]], rows: int) -> JsonColumn:
     """Columns of some rows each as one column of all rows."""
-    place = np.full(rows, -1, np.int64)
     present, quoted = np.zeros(rows, np.bool_), np.ones(rows, np.bool_)
-    first = 0
     for at, column in parts:
-        place[at] = np.arange(first, first + len(at))
         present[at] = True if column.present is None else column.present
         quoted[at] = True if column.quoted is None else column.quoted
-        first += len(at)
     texts = pa.concat_arrays([column.text for _, column in parts])
-    text = texts.take(pa.array(place, mask=place < 0))
+    text = texts.take(_places([at for at, _ in parts], rows))
     return JsonColumn(text, None if present.all() else present, None if quoted.all() else quoted)

@@ -91,7 +91,7 @@ class Layout:
         rest = np.concatenate([np.zeros(0, np.int64), *others])
         if not len(rest):
             return cuts, rest
-        odd = _readable(spans.take(rest))
+        odd = readable(spans.take(rest))
         found = pc.extract_regex(odd, self.expression)
         matched = found.is_valid().to_numpy(zero_copy_only=False)
         if matched.any():
@@ -214,7 +214,7 @@ class _Cutter:
         self.pieces["protocol"] = (np.minimum(safe_last + 1, end), end)
 
 
-def _readable(lines: Spans) -> pa.StringArray:
+def readable(lines: Spans) -> pa.StringArray:
     """As text; bytes that are no UTF-8 become backslash escapes."""
     text = lines.array()
     bad = not_utf8(Spans.of(text))

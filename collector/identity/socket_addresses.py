@@ -58,6 +58,11 @@ def is_loopback(address: bytes) -> bool:
     return address.startswith(b"\0" * 10 + b"\xff\xff\x7f") or address == b"\0" * 15 + b"\x01"
 
 
+def is_private(address: bytes) -> bool:
+    """Whether an address is one of networks of its own (RFC 1918 and the like), not of the internet."""
+    return address != UNKNOWN and ipaddress.ip_address(ip_text(address)).is_private
+
+
 @dataclass(slots=True)
 class AddressPool:
     """Distinct addresses of one batch and their codes; code 0 is `UNKNOWN`."""

@@ -113,3 +113,13 @@ def test_node_ids_split_again() -> None:
         assert split_node(node_id(namespace or "", service)) == (namespace, service)
     assert split_node("unknown") == (None, None)
     assert split_node("external:a/b") == (None, "a/b")
+
+
+def test_a_name_of_ingress_nginx_is_the_only_known_reading_of_it() -> None:
+    known = [Endpoint(namespace="my-shop", service="web-api"), Endpoint(namespace="a", service="b")]
+    names = Names([], [*known, Endpoint(service="my-shop-web-api-8080")])
+    assert node(names, service="my-shop-web-api-8080") == "my-shop/web-api"
+    for unread in ("my-shop-web-api-http", "my-shop-web-api", "my-shop-web-8080", "-".join("x" * 99) + "-80"):
+        assert node(names, service=unread) == unread
+    both = Names([], [*known, Endpoint(namespace="my", service="shop-web-api")])
+    assert node(both, service="my-shop-web-api-8080") == "my-shop-web-api-8080"

@@ -1,0 +1,90 @@
+"""North-south gateways that are no Envoys, from their lines to edges: Kong, ingress-nginx, Spring Cloud Gateway."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from storage.engine import Engine
+from tests.collector.decode import proxy_samples as lines
+from tests.meshes.scenario import edges, ingested
+
+KONG_POD = {
+    "namespace_name": "kong",
+    "pod_name": "kong-gateway-6d8bcd654d-t88gp",
+    "labels": {"app.kubernetes.io/name": "gateway"},
+}
+NGINX_POD = {
+    "namespace_name": "ingress-nginx",
+    "pod_name": "ingress-nginx-controller-84599cfff-l77nt",
+    "labels": {"app.kubernetes.io/name": "ingress-nginx"},
+}
+
+
+def enveloped(line: str, pod: dict[str, Any]) -> str:
+    return json.dumps({"log": line, "kubernetes": pod})
+
+
+def kong(status: int = 200, host: str = "orders.shop.80.svc", ips: tuple[str, ...] = ("10.0.0.7",)) -> str:
+    made = copy.deepcopy(lines.KONG_RECORD)
+    made["service"]["host"] = host
+    made["response"]["status"] = status
+    made["tries"] = [{"ip": ip, "port": 8080} for ip in ips]
+    return json.dumps(made)
+
+
+def test_kong(engine: Engine) -> None:
+    sent = [
+        kong(),
+        kong(503, ips=("10.0.0.7", "10.0.0.8")),
+        kong(401, ips=()),
+        kong(host="httpbin.org", ips=("34.1.1.1",)),
+    ]
+    found = ingested(engine, [enveloped(line, KONG_POD) for line in sent])
+    assert set(edges(found)) == {("kong/gateway", "shop/orders"), ("kong/gateway", "external:httpbin.org")}
+    edge = edges(found)["kong/gateway", "shop/orders"]
+    assert (edge.requests, edge.errors, edge.denied, edge.direction, edge.protocol) == (3, 1, 1, "ingress", "http")
+    assert (edge.mtls_share, edge.principals, edge.statuses) == (None, [], {"200": 1, "401": 1, "503": 1})
+    assert edges(found)["kong/gateway", "external:httpbin.org"].direction == "egress"
+    assert {node.id: node.kind for node in found.nodes}["kong/gateway"] == "gateway"
+
+
+def test_kong_without_its_pod(engine: Engine) -> None:
+    (edge,) = ingested(engine, [kong(), lines.KONG_STREAM.replace("postgres.shop", "orders.shop")]).edges
+    assert (edge.source, edge.destination, edge.requests) == ("kong", "shop/orders", 2)
+
+
+def test_ingress_nginx(engine: Engine) -> None:
+    failed = lines.NGINX.replace('" 200 ', '" 502 ').replace(" 0.030 200 ", " 0.030 502 ")
+    refused = lines.NGINX.replace('" 200 ', '" 403 ').replace("10.244.2.4:80 896 0.030 200", "- - - -")
+    sent = [lines.NGINX, failed, refused, lines.NGINX_DEFAULT_BACKEND, lines.NGINX_RETRIED, lines.NGINX_STREAM]
+    found = edges(ingested(engine, [enveloped(line, NGINX_POD) for line in sent]))
+    gateway = "ingress-nginx/ingress-nginx"
+    assert set(found) == {(gateway, "default/nginx"), (gateway, "shop/canary")}
+    edge = found[gateway, "default/nginx"]
+    assert (edge.requests, edge.errors, edge.denied, edge.direction) == (3, 1, 1, "ingress")
+    assert (edge.statuses, edge.faults) == ({"200": 1, "403": 1, "502": 1}, {"callee": 1, "mesh": 1})
+
+
+def test_an_upstream_whose_name_holds_dashes_is_the_service_that_others_know(engine: Engine) -> None:
+    dashboard = "kubernetes-dashboard"
+    known = {"ts": "2023-08-25T16:19:14Z", "destination_namespace": dashboard, "destination_service": dashboard}
+    called = {**known, "reporter": "source", "source_namespace": "ops", "source_service": "probe"}
+    found = ingested(engine, [enveloped(lines.NGINX_DASHES, NGINX_POD), json.dumps(called)])
+    assert ("ingress-nginx/ingress-nginx", f"{dashboard}/{dashboard}") in edges(found)
+
+
+def test_spring_cloud_gateway_makes_no_edge(engine: Engine) -> None:
+    pod = {"namespace_name": "edge", "pod_name": "gateway-6d8bcd654d-t88gp", "labels": {"app": "gateway"}}
+    sent = [lines.NETTY_NEW, lines.NETTY_OLD, lines.BOOT_2, lines.BOOT_3]
+    found = ingested(engine, [*sent, *(enveloped(line, pod) for line in sent), lines.NGINX])
+    assert set(edges(found)) == {("ingress-nginx", "default/nginx")}
+    rows = engine.query(
+        "SELECT destination_namespace AS ns, destination_service AS service, direction, count() AS n FROM calls "
+        "WHERE mesh = 'spring' GROUP BY ns, service, direction ORDER BY ns"
+    ).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        ("", "spring-cloud-gateway", "ingress", 4),
+        ("edge", "gateway", "ingress", 4),
+    ]
