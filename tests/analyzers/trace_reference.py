@@ -35,6 +35,8 @@ def _sent(span: Span, near: Sequence[Span]) -> list[Row]:
         for other in near
         if (other["span_id"] == span["span_id"] if other["shared"] else other["parent_span_id"] == span["span_id"])
     ]
+    halves = {_node(child) for child in children if child["shared"]}
+    children = [child for child in children if child["shared"] or _node(child) not in halves]
     others = {_node(child) for child in children} - {_node(span)}
     if others:
         return [
@@ -57,6 +59,9 @@ def _received(span: Span, near: Sequence[Span]) -> list[Row]:
         (o for o in near if wanted and o["span_id"] == wanted and not o["shared"]), key=lambda other: other["ts"]
     )
     failed = bool(span["error"])
+    halves = [_node(o) for o in near if o["shared"] and wanted and o["span_id"] == wanted]
+    if not span["shared"] and _node(span) in halves:
+        return []
     if parents:
         parent = parents[0]
         called = parent["kind"] in ("client", "producer") and span["kind"] in ("server", "consumer")

@@ -4,6 +4,7 @@
 -- (or of the server span that shares its id), else the side its attributes name. A span whose parent is of another
 -- service is a request its service reports as the destination, whatever the two kinds are. A span whose child or parent
 -- is of the same service only continues it there, except that client and server of one service are a call to itself.
+-- The children of a shared id belong to the server half where that is of their service, not to the client's.
 -- A server span without a parent in reach joins the caller its attributes name; a root has none.
 -- A missing side known by service name is a bare service, by host a host outside (direction egress).
 -- Partners are looked for horizon_s seconds before and after.
@@ -44,7 +45,7 @@ WITH
     children AS (
         SELECT
             trace, if(shared = 1, id, parent) AS id,
-            groupUniqArray(256)((service_id, who, error, calls, serves, op)) AS found
+            groupUniqArray(256)((service_id, who, error, calls, serves, op, shared = 1)) AS found
         FROM near
         WHERE parent != 0 OR shared = 1
         GROUP BY trace, id
@@ -52,7 +53,9 @@ WITH
     sent AS (
         SELECT
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
-            x.grpc AS grpc, x.who AS source, x.error AS error, x.op AS own_op, c.found AS found,
+            x.grpc AS grpc, x.who AS source, x.error AS error, x.op AS own_op,
+            arrayMap(k -> k.1, arrayFilter(k -> k.7, c.found)) AS halves,
+            arrayFilter(k -> k.7 OR NOT has(halves, k.1), c.found) AS found,
             arrayFilter(k -> k.1 != x.service_id AND k.2 != 0, found) AS others,
             arrayFilter(k -> k.1 = x.service_id, found) AS same,
             -- Destinations as (service_id, peer): one of both is 0.
@@ -70,12 +73,16 @@ WITH
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
             x.grpc AS grpc, x.who AS destination, x.error AS error, x.op AS op,
             multiIf(
+                x.shared = 0 AND has(h.services, x.service_id), 0,
                 p.id = 0, if(x.serves AND x.peer_named, x.peer, 0),
                 p.service_id != x.service_id OR (p.calls AND x.serves), p.who,
                 0) AS source
         FROM own AS x
         ANY LEFT JOIN (SELECT trace, id, calls, who, service_id FROM near WHERE shared = 0) AS p
             ON x.trace = p.trace AND if(x.shared = 1, x.id, x.parent) = p.id
+        ANY LEFT JOIN (
+            SELECT trace, id, groupUniqArray(256)(service_id) AS services FROM near WHERE shared = 1 GROUP BY trace, id
+        ) AS h ON x.trace = h.trace AND x.parent = h.id
     ),
     requests AS (
         SELECT

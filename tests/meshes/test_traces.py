@@ -1,0 +1,102 @@
+"""Zipkin's and Jaeger's spans, from wire bytes to edges: Spring Cloud's services, shared spans, messaging, errors."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from storage.engine import Engine
+from tests.collector.decode import trace_samples as samples
+from tests.meshes.scenario import edges, ingested
+
+START_US = 1_767_225_600_000_000
+
+
+def span(number: int, parent: int, service: str, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    """A span in Zipkin's form; 64-bit ids, its number is its id."""
+    given = {"traceId": "463ac35c9f6413ad", "id": f"{number:016x}", "kind": kind, "name": name}
+    given |= {"timestamp": START_US + number * 1000, "duration": 40_000, "localEndpoint": {"serviceName": service}}
+    return given | ({"parentId": f"{parent:016x}"} if parent else {}) | fields
+
+
+def shop() -> list[dict[str, Any]]:
+    """One request through Spring services: gateway → orders → stock, a payment that fails outside, and an event."""
+    seen = {"method": "GET", "uri": "/orders/{id}", "status": "200", "outcome": "SUCCESS"}
+    failed = {"method": "POST", "uri": "/charge", "status": "IO_ERROR", "outcome": "UNKNOWN", "error": "refused"}
+    return [
+        span(1, 0, "gateway", "SERVER", "http get", remoteEndpoint={"ipv4": "203.0.113.7", "port": 40000}),
+        span(2, 1, "gateway", "CLIENT", "http get", tags=seen | {"client.name": "orders"}),
+        # Brave's shared span: the server half has its client's id. Its trace id is written with 128 bits.
+        span(2, 1, "orders", "SERVER", "http get /orders/{id}", tags=seen, shared=True)
+        | {"traceId": "463ac35c9f6413ad".rjust(32, "0")},
+        span(3, 2, "orders", "CLIENT", "get"),
+        span(
+            4, 3, "stock", "SERVER", "get /stock", tags={"error": "", "http.method": "GET", "http.status_code": "500"}
+        ),
+        span(5, 2, "orders", "CLIENT", "post", tags=failed | {"client.name": "pay.example.com"}),
+        span(6, 2, "orders", "PRODUCER", "send", remoteEndpoint={"serviceName": "kafka"}),
+        span(7, 6, "mailer", "CONSUMER", "poll", remoteEndpoint={"serviceName": "kafka"}),
+    ]
+
+
+def as_zipkin(spans: Iterable[dict[str, Any]]) -> list[str]:
+    return [json.dumps(list(spans))]
+
+
+def as_zipkin_lines(spans: Iterable[dict[str, Any]]) -> list[str]:
+    return ["\n".join(json.dumps(one) for one in spans)]
+
+
+def as_jaeger(spans: Iterable[dict[str, Any]]) -> list[str]:
+    """What the Collector's Kafka exporter makes of them: a span a message, ids in base64, no shared ids."""
+    return [json.dumps(_jaeger(one)) for one in spans]
+
+
+def _jaeger(one: dict[str, Any]) -> dict[str, Any]:
+    number = int(one["id"], 16) + (100 if one.get("shared") else 0)
+    parent = int(one["id"], 16) if one.get("shared") else int(one.get("parentId", "0"), 16)
+    if parent == 2 and one["localEndpoint"]["serviceName"] == "orders" and not one.get("shared"):
+        parent = 102  # children of the server half
+    trace = base64.b64encode(bytes.fromhex(one["traceId"].rjust(32, "0"))).decode()
+    tags = [{"key": key, "vStr": value} if value else {"key": key} for key, value in one.get("tags", {}).items()]
+    if peer := one.get("remoteEndpoint", {}).get("serviceName"):
+        tags.append({"key": "peer.service", "vStr": peer})
+    references = [{"traceId": trace, "spanId": base64.b64encode(parent.to_bytes(8, "big")).decode()}]
+    return {
+        "traceId": trace,
+        "spanId": base64.b64encode(number.to_bytes(8, "big")).decode(),
+        "operationName": one["name"],
+        **({"references": references} if parent else {}),
+        "startTime": f"2026-01-01T00:00:00.{one['timestamp'] - START_US:06d}Z",
+        "duration": "0.040s",
+        "tags": [*tags, {"key": "span.kind", "vStr": one["kind"].lower()}],
+        "process": {"serviceName": one["localEndpoint"]["serviceName"]},
+    }
+
+
+@pytest.mark.parametrize("written", [as_zipkin, as_zipkin_lines, as_jaeger])
+def test_a_spring_request_is_its_edges(written: Any, engine: Engine) -> None:
+    found = edges(ingested(engine, written(shop())))
+    assert {pair: (edge.requests, edge.errors, edge.protocol, edge.direction) for pair, edge in found.items()} == {
+        ("gateway", "orders"): (1, 0, "http", "east_west"),
+        ("orders", "stock"): (1, 1, "http", "east_west"),
+        ("orders", "external:pay.example.com"): (1, 1, "http", "egress"),
+        ("orders", "mailer"): (1, 0, "messaging", "east_west"),
+    }
+    for edge in found.values():
+        # A trace knows neither the certificates nor the wire.
+        assert (edge.evidence, edge.mtls_share, list(edge.principals)) == (["trace"], None, [])
+        assert edge.p50_ms == pytest.approx(40, rel=0.05)
+    assert found["gateway", "orders"].attempts == 1
+
+
+@pytest.mark.parametrize("messages", [[samples.ZIPKIN_LIST], list(samples.JAEGER_JSON), list(samples.JAEGER_PROTO)])
+def test_what_the_collector_writes_is_one_edge_with_its_namespaces(messages: list[Any], engine: Engine) -> None:
+    found = edges(ingested(engine, messages))
+    assert list(found) == [("shop/frontend", "shop/cart")]
+    edge = found["shop/frontend", "shop/cart"]
+    assert (edge.requests, edge.attempts, edge.errors, edge.protocol) == (1, 1, 1, "http")
