@@ -33,7 +33,7 @@ def shop() -> list[dict[str, Any]]:
         # Brave's shared span: the server half has its client's id. Its trace id is written with 128 bits.
         span(2, 1, "orders", "SERVER", "http get /orders/{id}", tags=seen, shared=True)
         | {"traceId": "463ac35c9f6413ad".rjust(32, "0")},
-        span(3, 2, "orders", "CLIENT", "get"),
+        span(3, 2, "orders", "CLIENT", "get", tags={"http.method": "GET", "http.status_code": "500"}),
         span(
             4, 3, "stock", "SERVER", "get /stock", tags={"error": "", "http.method": "GET", "http.status_code": "500"}
         ),
@@ -90,8 +90,9 @@ def test_a_spring_request_is_its_edges(written: Any, engine: Engine) -> None:
     for edge in found.values():
         # A trace knows neither the certificates nor the wire.
         assert (edge.evidence, edge.mtls_share, list(edge.principals)) == (["trace"], None, [])
-        assert edge.p50_ms == pytest.approx(40, rel=0.05)
+        assert edge.p50_ms == pytest.approx(40, rel=0.01)
     assert found["gateway", "orders"].attempts == 1
+    assert dict(found["orders", "stock"].statuses) == {"500": 1}
 
 
 @pytest.mark.parametrize("messages", [[samples.ZIPKIN_LIST], list(samples.JAEGER_JSON), list(samples.JAEGER_PROTO)])
