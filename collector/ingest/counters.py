@@ -13,7 +13,8 @@ class Counts:
     """A moment's counts. Records are rows or dead letters; `rows` splits the stored ones by table.
 
     `refused` records were decoded and then not stored, because their partition was given up or ingestion stopped: they
-    stay uncommitted and come again.
+    stay uncommitted and come again. `read_again` of the stored ones are of batches that an earlier attempt had begun to
+    store: the engine keeps each of their records once.
     """
 
     messages: int = 0
@@ -23,6 +24,7 @@ class Counts:
     stored: int = 0
     dead_lettered: int = 0
     refused: int = 0
+    read_again: int = 0
     rows: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
@@ -45,12 +47,13 @@ class Counters:
         with self._lock:
             self._counts["accepted"] += records
 
-    def stored(self, rows: Mapping[str, int], dead: int) -> None:
-        """A batch is in the store."""
+    def stored(self, rows: Mapping[str, int], dead: int, *, again: bool = False) -> None:
+        """A batch is in the store; `again` where an earlier attempt may have put it there."""
         with self._lock:
             self._counts["batches"] += 1
             self._counts["stored"] += sum(rows.values())
             self._counts["dead_lettered"] += dead
+            self._counts["read_again"] += sum(rows.values()) if again else 0
             self._rows.update(rows)
 
     def refused(self, records: int) -> None:

@@ -103,6 +103,7 @@ class Ingest:
         self._decoders = decoders
         self._options = options or IngestOptions()
         self._clock = clock or SystemClock()
+        self._began_at = self._clock.now()
         self._after = after or (lambda _engine, _final: None)
         self._measures = measures or Unmeasured()
         self._patient = patient
@@ -304,7 +305,8 @@ class Ingest:
             self._refuse(item, prepared.records)
             return
         self._store.write(prepared)
-        self.counters.stored(prepared.rows, len(prepared.dead))
+        again = item.cut.bounds is not None or prepared.bounds.received_at < self._began_at
+        self.counters.stored(prepared.rows, len(prepared.dead), again=again)
         self._finish(item, dead=prepared.dead)
 
     def _refuse(self, item: _Item, records: int) -> None:

@@ -156,12 +156,14 @@ def report(counts: Counts, seconds: float, *, as_json: bool) -> None:
             "stored": counts.stored,
             "dead_lettered": counts.dead_lettered,
             "refused": counts.refused,
+            "read_again": counts.read_again,
             "rows": dict(counts.rows),
             "seconds": round(seconds, 3),
         }
         sys.stdout.write(json.dumps(document) + "\n")
         return
     rows = ", ".join(f"{number:,} {table}" for table, number in sorted(counts.rows.items())) or "nothing"
-    sys.stdout.write(f"stored {rows}; {counts.dead_lettered:,} dead letters; {seconds:.1f} s\n")
+    again = f" ({counts.read_again:,} of them read again: each counts once)" if counts.read_again else ""
+    sys.stdout.write(f"stored {rows}{again}; {counts.dead_lettered:,} dead letters; {seconds:.1f} s\n")
     if counts.dead_lettered:
         sys.stdout.write("`eastwatch deadletters list` shows what could not be read, and why\n")

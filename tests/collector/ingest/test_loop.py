@@ -112,10 +112,11 @@ def test_a_long_dead_letter_is_cut_and_says_how_long_it_was(engine: Engine) -> N
 
 def test_a_replay_stores_nothing_twice(engine: Engine) -> None:
     batches = [batch([*(call(i) for i in range(6)), b"garbage"]), batch((call(i) for i in range(6, 9)), first=7)]
-    ingest(engine, *batches, replayable=True)
+    assert ingest(engine, *batches, replayable=True).read_again == 0
     before = {table: count(engine, table) for table in ("calls", "dead_letters", "ingest_positions")}
     summed = rows(engine, "SELECT sum(requests) AS n FROM edges_1m")
-    ingest(engine, *batches, replayable=True)
+    again = ingest(engine, *batches, replayable=True)
+    assert (again.stored, again.read_again) == (9, 9)
     assert {table: count(engine, table) for table in before} == before
     assert rows(engine, "SELECT sum(requests) AS n FROM edges_1m") == summed
     assert before["calls"] == 9
