@@ -31,7 +31,7 @@ from collector.decode.values import present, unsigned
 from collector.envoy.attributes import added
 from collector.identity.clusters import parse_host
 from collector.identity.kubernetes import is_gateway, workload_of
-from collector.identity.principals import parse_principal
+from collector.identity.principals import MAX_LENGTH, parse_principal
 from collector.operations import operations
 from collector.outcomes import Line, Outcome, judge
 
@@ -331,7 +331,8 @@ def _outcomes(entry: _Entry) -> None:
     rows, pool = entry.rows, entry.rows.pool
     status = rows.columns["status"].to_numpy().astype(np.int64)
     names = ("response_flag", "response_details", "upstream_transport_failure_reason", "policy_name", "policy_rule")
-    texts = [pool.encode(entry.label(name)) for name in names]
+    # What is too long means nothing, and must not be remembered by the cache of outcomes.
+    texts = [pool.map(pool.encode(entry.label(name)), bounded) for name in names]
     reached = present(entry.label("upstream_host"))
     detailed, is_http = entry.has("response_details"), entry.is_http
 
@@ -352,6 +353,11 @@ def _outcomes(entry: _Entry) -> None:
 
     rows.judge([status, *texts, reached, detailed, is_http], outcome, logged=False)
     rows.tell("verdict", detailed)
+
+
+def bounded(text: str) -> str:
+    """A text, unless it is longer than any that means something."""
+    return text if len(text) <= MAX_LENGTH else ""
 
 
 def policy_id(name: str, rule: str) -> str:

@@ -29,7 +29,7 @@ from collector.operations import operations
 from collector.outcomes import Line, judge
 
 LINE = (
-    r"^(?:(?P<logger>.{0,600}AccessLog\s*:\s))?(?P<host>\S+) - (?P<user>\S+) "
+    r'^(?:(?P<logger>[^"]{0,600}AccessLog\s*:\s))?(?P<host>\S+) - (?P<user>\S+) '
     rf'\[(?P<time>{TIME})\] "(?P<request>.*)" '
     r"(?P<status>\d{3}) (?P<length>-|\d+) (?:(?P<port>\d{1,5}) )?(?P<duration>\d+)(?: ms)?$"
 )

@@ -154,7 +154,10 @@ def _times_of_any_form(text: pa.StringArray) -> tuple[pa.TimestampArray, Mask]:
     cut = pc.replace_substring_regex(text, r"(:\d\d\.\d{6})\d+", r"\1")
     common = _matching(cut, r"^\d{4}-(0[1-9]|1[0-2])-([01]\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$")
     values = _only(cut, common).cast(TIMESTAMP)
-    rest = np.flatnonzero(present(text) & ~common)
+    digits = _matching(text, r"^\d{1,18}$")
+    if digits.any():
+        values = pc.coalesce(values, _epochs(_only(text, digits)))
+    rest = np.flatnonzero(present(text) & ~common & ~digits)
     wrong = np.zeros(len(text), np.bool_)
     if len(rest):
         found = [_micros(value) for value in text.take(pa.array(rest)).to_pylist()]
@@ -167,6 +170,16 @@ def _times_of_any_form(text: pa.StringArray) -> tuple[pa.TimestampArray, Mask]:
                 micros[row], known[row] = value, True
         values = pa.array(micros, mask=~known).cast(TIMESTAMP)
     return values, wrong
+
+
+def _epochs(text: pa.StringArray) -> pa.TimestampArray:
+    """Whole numbers of at most 18 digits since 1970, as `_micros` reads them."""
+    numbers = text.cast(pa.int64())
+    given = numbers.fill_null(0).to_numpy(zero_copy_only=False)
+    micros = np.select(
+        [given < 10**11, given < 10**14, given < 10**17], [given * 10**6, given * 10**3, given], given // 1000
+    )
+    return pa.array(micros, mask=~present(numbers)).cast(TIMESTAMP)
 
 
 def _micros(text: str) -> int | None:

@@ -11,19 +11,19 @@ from collector.identity.addresses import AddressBook, complete
 from tests.collector.identity.rows import logged_fields, plain
 
 
-def decoded(*lines: str, format: str = "auto", book: AddressBook | None = None) -> list[dict[str, Any]]:
-    """Completed rows; `logged` as names. No line may be refused."""
+def decoded(*lines: str, format: str = "auto", book: AddressBook | None = None, rows: int = 0) -> list[dict[str, Any]]:
+    """Completed rows, `rows` or as many as lines; `logged` as names. No line may be refused."""
     found = decoder(format).decode(pa.array([line.encode() for line in lines], pa.large_binary()))
     assert list(found.dead) == []
-    rows = plain(complete(found.tables["calls"], book or AddressBook()))
-    rows.sort(key=lambda row: (row.get("_message", 0), row.get("_record", 0)))
-    assert len(rows) == len(lines)
-    for row in rows:
+    made = plain(complete(found.tables["calls"], book or AddressBook()))
+    made.sort(key=lambda row: (row.get("_message", 0), row.get("_record", 0)))
+    assert len(made) == (rows or len(lines))
+    for row in made:
         row.pop("raw")
         row["logged"] = logged_fields(row["logged"])
         row["attributes"] = dict(row.get("attributes", ()))
         row.pop("_message", None)
-    return rows
+    return made
 
 
 def reasons(*lines: str, format: str = "auto") -> list[str]:

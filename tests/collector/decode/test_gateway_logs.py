@@ -77,6 +77,12 @@ def test_the_loggers_prefix_may_hold_the_trace(context: str, trace: str | None, 
     assert part(row, "trace_id", "span_id") == (trace, span)
 
 
+def test_a_path_cannot_pose_as_the_loggers_prefix() -> None:
+    posing = lines.NETTY_NEW.replace("/give-me-cats", f"/AccessLog : {lines.NETTY_OLD}")
+    (row,) = decoded(posing)
+    assert part(row, "source_ip", "status", "duration_us") == ("::1", 200, 1017000)
+
+
 def test_the_gateways_pod_is_the_callee() -> None:
     pod = {"namespace_name": "edge", "pod_name": "gateway-6d8bcd654d-t88gp", "labels": {"app": "gateway"}}
     (row,) = decoded(enveloped(lines.NETTY_NEW, pod))
@@ -404,6 +410,12 @@ def test_headers_sent_several_times_and_sizes_as_text() -> None:
 )
 def test_refused(text: str, reason: str) -> None:
     assert reasons(text)[0].startswith(reason)
+
+
+def test_http_log_posts_several_at_once() -> None:
+    first, second = decoded(f"[{kong(client_ip='10.0.0.1')},{lines.KONG_STREAM}]", rows=2)
+    assert part(first, "source_ip", "log_type") == ("10.0.0.1", "request")
+    assert part(second, "log_type", "_record") == ("connection_end", 1)
 
 
 @pytest.mark.parametrize("value", [[], "text", 7, None, {"a": {}}])
