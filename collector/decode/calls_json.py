@@ -35,7 +35,10 @@ from storage.tables import CALLS, LOGGED_BIT, TIME
 
 VOCABULARIES: Mapping[str, tuple[str, ...]] = {
     "reporter": ("source", "destination", "gateway", "waypoint", "unknown"),
-    "log_type": ("request", "connection_start", "connection_end", "request_start", "periodic", "upstream_end"),
+    "log_type": (
+        *("request", "connection_start", "connection_end", "request_start", "periodic", "upstream_end"),
+        "packet",
+    ),
     "direction": ("east_west", "ingress", "egress"),
     "tls": ("mtls", "tls", "plaintext", "unknown"),
     "verdict": ("allowed", "denied", "unknown"),

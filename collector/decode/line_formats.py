@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from collector.decode import (
+    calico_json,
     calls_json,
     emissary_text,
     envoy_json,
     envoy_text,
     gcp_log_entry,
+    hubble_json,
     ingress_nginx,
     istio_text,
     jaeger_json,
@@ -17,14 +19,16 @@ from collector.decode import (
     linkerd_apache,
     linkerd_json,
     reactor_netty,
-    zipkin_json,
     ztunnel_json,
     ztunnel_text,
+    zipkin_json,
 )
 from collector.decode.line_format import JsonFormat, LineFormat, TextFormat
 
 JSON_FORMATS: tuple[JsonFormat, ...] = (
     calls_json.FORMAT,
+    hubble_json.FORMAT,
+    calico_json.FORMAT,
     ztunnel_json.FORMAT,
     envoy_json.FORMAT,
     linkerd_json.FORMAT,

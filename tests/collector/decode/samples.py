@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tests.collector.decode.flow_samples import CALICO, HUBBLE
+
 CLIENT = (
     '[2020-11-25T21:26:18.409Z] "GET /status/418 HTTP/1.1" 418 - via_upstream - "-" 0 135 4 4 "-" "curl/7.73.0-DEV" '
     '"84961386-6d84-929d-98bd-c5aee93b5c88" "httpbin:8000" "10.44.1.27:80" '
@@ -117,4 +119,4 @@ CALL = (
     '"tls":"mtls","verdict":"allowed","request_id":"r-1","source_ip":"10.1.2.3",'
     '"attributes":{"request.headers.x-user":"ann","request.auth.claims":{"sub":"ann"}}}'
 )
-EVERY_LINE = (*ISTIO_TEXT, ENVOY, JSON, JSON_SAN, OSM, CALL)
+EVERY_LINE = (*ISTIO_TEXT, ENVOY, JSON, JSON_SAN, OSM, CALL, *HUBBLE, *CALICO)

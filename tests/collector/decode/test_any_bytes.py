@@ -19,7 +19,7 @@ from collector.decode.registry import decoder
 from tests.collector.decode import samples
 
 BLANKS = b" \t\r\n\x0b\x0c\x00"
-FORMATS = ("envoy_json", "istio_text", "envoy_text", "calls_json", "auto")
+FORMATS = ("envoy_json", "istio_text", "envoy_text", "calls_json", "auto", "hubble_json", "calico_json")
 SMALL = Limits(record_bytes=2000, keys=40, depth=6, value_bytes=600)
 
 whole = st.sampled_from([line.encode() for line in samples.EVERY_LINE])
