@@ -4,8 +4,8 @@
 
 Known wrappings: the container runtime's prefix (`TIME stdout F `), `kubectl logs --timestamps` and `--prefix`,
 Docker's json-file (`log`, `stream`, `time`), Fluent Bit and Fluentd (`log` or `message` beside `kubernetes`), Filebeat
-and Vector (`message` beside `kubernetes`), Google Pub/Sub (`message` beside `subscription`). What they say of the pod
-becomes the metadata columns.
+and Vector (`message` beside `kubernetes`), Google Pub/Sub (`message` beside `subscription`), Cloud Logging
+(`jsonPayload` beside `resource`). What they say of the pod becomes the metadata columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from collector.decode import pubsub
+from collector.decode import cloud_logging, pubsub
 from collector.decode.json_shapes import Shape
 from collector.decode.limits import DEFAULT_LIMITS
 from collector.decode.operators import METADATA
@@ -150,7 +150,7 @@ def strip_prefixes(lines: Lines) -> Lines:
 
 
 ENVELOPE_KEYS: Set[str] = frozenset(
-    {"log", "message", "kubernetes", "cluster", "cluster_name", "k8s_cluster", *pubsub.KEYS}
+    {"log", "message", "kubernetes", "cluster", "cluster_name", "k8s_cluster", *pubsub.KEYS, *cloud_logging.KEYS}
 )
 """Keys of an envelope that are read; the others (`stream`, `time`, `@timestamp`, tags) are the shipper's own."""
 
@@ -159,7 +159,8 @@ _SHIPPER = frozenset({"kubernetes", "@timestamp", "stream", "docker", "file", "s
 
 def is_envelope(keys: Set[str]) -> bool:
     """Whether an object with these keys wraps a line."""
-    return "log" in keys or ("message" in keys and not keys.isdisjoint(_SHIPPER))
+    shipped = "message" in keys and not keys.isdisjoint(_SHIPPER)
+    return "log" in keys or shipped or cloud_logging.is_container_log(keys)
 
 
 def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
@@ -169,7 +170,7 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
         the inner lines, and rows of `lines` whose envelope holds none, with the reason.
     """
     columns = shape.columns
-    inner = columns["log"] if "log" in columns else columns.get("message")
+    inner = next((columns[name] for name in ("log", "jsonPayload", "message") if name in columns), None)
     texts = pa.nulls(len(shape.rows), pa.string()) if inner is None else inner.text
     if inner is not None and not pubsub.KEYS.isdisjoint(columns):
         texts = pubsub.opened_data(texts, DEFAULT_LIMITS)
@@ -178,7 +179,7 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
         (int(shape.rows[row]), "an envelope without a line: expected text in `log` or `message`") for row in empty
     ]
     outer = lines.take(shape.rows)
-    metadata = {**outer.metadata, **metadata_of(shape)}
+    metadata = {**outer.metadata, **metadata_of(shape), **cloud_logging.metadata_of(columns)}
     content, starts, ends = bounds(texts)
     starts, ends = _trimmed(content, starts, ends)
     opened_lines = Lines(Spans(content, starts, ends), outer.message, outer.record, metadata)

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from collector.coded import Codes, groups
 from collector.decode.attribute_maps import joined_maps
 from collector.decode.call_rows import CallRows, End, Mask, carried, filled, rows_of, text_of
+from collector.decode.cloud_logging import is_container_log
 from collector.decode.envelope import Lines
 from collector.decode.json_shapes import JsonColumn, Shape
 from collector.decode.limits import Limits
@@ -108,8 +109,8 @@ Columns = Mapping[str, JsonColumn]
 
 
 def recognises(keys: Set[str]) -> bool:
-    """Whether an object with these keys is a Cloud Logging entry."""
-    return "logName" in keys and "timestamp" in keys
+    """Whether an object with these keys is a Cloud Logging entry, and not one around a container's JSON line."""
+    return "logName" in keys and "timestamp" in keys and not is_container_log(keys)
 
 
 def read(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatch, Refused]:

@@ -207,3 +207,37 @@ def test_refused(text: str, reason: str) -> None:
 def test_objects_of_another_shape_lose_no_entry(value: Any) -> None:
     (row,) = decoded(entry(httpRequest=value, resource=value, spanId=value, trace=value))
     assert row["destination_service"] == "productpage"
+
+
+def test_a_containers_json_line_is_opened() -> None:
+    record = {name: value for name, value in samples.JSON_RECORD.items() if name != "requested_server_name"}
+    entry = {
+        "insertId": "a1",
+        "jsonPayload": {**record, "downstream_peer_uri_san": "spiffe://cluster.local/ns/shop/sa/web"},
+        "resource": {
+            "type": "k8s_container",
+            "labels": {"cluster_name": "asm-1", "namespace_name": "shop", "pod_name": "orders-v1-84975bc778-pxz2w"},
+        },
+        "labels": {
+            "k8s-pod/app": "orders",
+            "compute.googleapis.com/resource_name": "gke-node",
+            "k8s-pod/version": "v1",
+        },
+        "timestamp": "2026-01-01T00:00:00.2Z",
+        "logName": "projects/p/logs/stdout",
+    }
+    (row,) = decoded(json.dumps(entry))
+    assert (row["reporter"], row["source_principal"]) == ("destination", "spiffe://cluster.local/ns/shop/sa/web")
+    assert (row["destination_cluster"], row["destination_namespace"], row["destination_service"]) == (
+        "asm-1",
+        "shop",
+        "orders",
+    )
+    assert (row["destination_workload"], row["destination_version"]) == ("orders-v1", "v1")
+
+
+@pytest.mark.parametrize("value", [None, 7, [], "text", {"labels": 3}, {"k8s-pod/app": 7, "labels": {"pod_name": []}}])
+def test_a_container_that_says_nothing_of_its_pod_loses_no_line(value: Any) -> None:
+    entry = {"jsonPayload": samples.JSON_RECORD, "resource": value, "labels": value, "logName": "l", "timestamp": "t"}
+    assert decoded(json.dumps(entry))[0]["reporter"] == "destination"
+    assert reasons(json.dumps({**entry, "jsonPayload": value})) != []
