@@ -1,7 +1,8 @@
 """Istio's default text access log → operators.
 
-Three layouts are in use: since 1.9 with response and termination details, before without, and until 1.5 with Mixer's
-status besides. The layout says which operators a line carries.
+Its layouts: since 1.9 with response and termination details; before without; until 1.5 with Mixer's status, from 1.3
+also with the route; in 1.1 without the reason of a failure; before 1.1 with neither. The layout says which operators a
+line carries.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ LAYOUTS = (
             *_TAIL,
         )
     ),
+    Layout(('"request"', "response_code", "response_flags", '"mixer_status"', *_TAIL)),
+    Layout(('"request"', "response_code", "response_flags", *_TAIL)),
 )
 """Newest first: a line is read by the first layout that it has."""
 

@@ -158,7 +158,7 @@ def _facts(
     return [resolve(Facts._make(combination)) for combination in combinations], group
 
 
-def _protocol(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> pa.DictionaryArray:
+def _protocol(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> Codes:
     logged = pool.encode(operators.column("protocol"))
     known = pool.map(logged, lambda text: _PROTOCOLS.get(text, "http" if text else ""))
     carried = operators.column("carried").to_numpy()
@@ -170,7 +170,19 @@ def _protocol(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> pa.Dicti
     status = operators.column("grpc_status").is_valid().to_numpy(zero_copy_only=False)
     # Old Envoys print a gRPC status for any HTTP response: it counts only where gRPC can be.
     framed = (protocol == pool.code("http2")) | (protocol == pool.code("http3"))
-    return pool.decode(np.where(content | (framed & (agent | status)), pool.code("grpc"), protocol).astype(np.int32))
+    framed |= has_http & ~_has_bit(carried, "protocol")
+    return np.where(content | (framed & (agent | status)), pool.code("grpc"), protocol).astype(np.int32)
+
+
+def _without_invented(operators: pa.RecordBatch, is_grpc: Mask) -> tuple[pa.RecordBatch, Mask]:
+    """No gRPC status where there is no gRPC (old Envoys make one up: HTTP 200 is Unknown); and where there was one."""
+    status = operators.column("grpc_status")
+    invented = ~is_grpc & status.is_valid().to_numpy(zero_copy_only=False)
+    if not invented.any():
+        return operators, invented
+    kept = pc.if_else(pa.array(invented), pa.scalar(None, status.type), status)
+    field = OPERATORS.get_field_index("grpc_status")
+    return operators.set_column(field, OPERATORS.field("grpc_status"), kept), invented
 
 
 def _log_type(operators: pa.RecordBatch, pool: Pool, has_http: Mask) -> Codes:
@@ -275,9 +287,10 @@ def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Co
 
 
 def _logged(
-    operators: pa.RecordBatch, addresses: _Addresses, ends: Sequence[Endpoints], group: Codes
+    operators: pa.RecordBatch, addresses: _Addresses, ends: Sequence[Endpoints], group: Codes, invented: Mask
 ) -> pa.UInt64Array:
     bits = np.array([end.logged for end in ends], np.uint64)[group]
+    bits &= ~np.where(invented, np.uint64(1 << LOGGED_BIT["grpc_status"]), np.uint64(0))
     outbound = np.array([end.reporter == "source" for end in ends], np.bool_)[group]
     carried = operators.column("carried").to_numpy()
     known = addresses.client_logged | (outbound & _has_bit(carried, "upstream_local_address"))
@@ -335,10 +348,12 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
     told = pool.encode(operators.column("mesh"))
     ends, group = _facts(operators, np.where(told != 0, told, pool.code(mesh)).astype(np.int32), pool, texts, flags)
     trace, span = _traces(operators)
+    protocol = _protocol(operators, pool, has_http)
+    operators, invented = _without_invented(operators, protocol == pool.code("grpc"))
     columns: dict[str, pa.Array] = {
         "ts": operators.column("start_time"),
         "log_type": pool.decode(_log_type(operators, pool, has_http)),
-        "protocol": _protocol(operators, pool, has_http),
+        "protocol": pool.decode(protocol),
         "method": operators.column("method"),
         "authority": pool.decode(authority),
         "path": operators.column("path"),
@@ -361,7 +376,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         "user_agent": operators.column("user_agent"),
         "attributes": with_operators(operators),
         "raw": operators.column("raw"),
-        "logged": _logged(operators, at, ends, group),
+        "logged": _logged(operators, at, ends, group, invented),
         "_message": operators.column("_message"),
         "_record": operators.column("_record"),
         **_end_columns(pool, ends, group),

@@ -138,6 +138,17 @@ def _time(node: Any) -> str | None:
         return None
 
 
+def _header(node: Any, *maps: str, name: str) -> str | None:
+    """A header in maps of headers, which print as `MAP:{key:"name" value:"text"}`; the first map that has it."""
+    for kind in maps:
+        entries = cast(Node, node).get(kind, []) if isinstance(node, dict) else []
+        for header in entries:
+            value = _at(header, "value")
+            if _at(header, "key") == name and isinstance(value, str):
+                return value
+    return None
+
+
 def _uris(node: Any) -> str | None:
     names = cast(Node, node).get("subject_alt_name", []) if isinstance(node, dict) else []
     found = [uri for uri in (_at(name, "uri") for name in names) if isinstance(uri, str)]
@@ -193,6 +204,14 @@ def entry(text: str) -> dict[str, Any] | None:
             "response_code_details": _at(response, "response_code_details"),
             "bytes_sent": _at(response, "response_body_bytes") or "0",
         }
+        headers = {
+            # A response without a body has its gRPC status among the headers.
+            "grpc_status": _header(response, "response_trailers", "response_headers", name="grpc-status"),
+            "content_type": _header(request, "request_headers", name="content-type"),
+            "traceparent": _header(request, "request_headers", name="traceparent"),
+        }
+        # Envoy sends those that it is told to send: the others are not known to be absent.
+        log |= {name: value for name, value in headers.items() if value is not None}
     else:
         connection = _at(root, "connection_properties")
         log |= {

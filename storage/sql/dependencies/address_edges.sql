@@ -157,7 +157,7 @@ SELECT
     sumIf(weight * (log(greatest(duration_us, 1)) AS log_us), bitTest(logged, 34)) AS log_us_sum,
     sumIf(weight * log_us * log_us, bitTest(logged, 34)) AS log_us_sum2,
     sumMapIf(map(status, toUInt64(weight)), weight > 0 AND bitTest(logged, 29) AND protocol != 'tcp') AS statuses,
-    sumMapIf(map(grpc_status, toUInt64(weight)), weight > 0 AND bitTest(logged, 30)) AS grpc_statuses,
+    sumMapIf(map(grpc_status, toUInt64(weight)), weight > 0 AND bitTest(logged, 30) AND (grpc_status > 0 OR protocol = 'grpc')) AS grpc_statuses,
     sumMapIf(map(toString(fault), toUInt64(weight)), weight > 0 AND fault NOT IN ('', 'none')) AS faults,
     sumMapIf(map(CAST(if(duration_us = 0, -1, ceil(log(duration_us) / 0.020000666706669542)), 'Int16'), toUInt64(weight)), weight > 0 AND bitTest(logged, 34)) AS histogram,
     min(ts) AS first_ts,

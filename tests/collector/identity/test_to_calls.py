@@ -397,6 +397,16 @@ def test_protocols(line: Row, protocol: str) -> None:
     assert one(**INBOUND | line)["protocol"] == protocol
 
 
+def test_a_grpc_status_is_one_only_where_grpc_can_be() -> None:
+    failed = one(**INBOUND | {"protocol": "HTTP/2", "response_code": 200, "grpc_status": 14})
+    assert (failed["grpc_status"], failed["fault"]) == (14, "callee")
+    invented = one(**INBOUND | {"protocol": "HTTP/1.1", "response_code": 200, "grpc_status": 2})
+    assert (invented.get("grpc_status"), invented["fault"]) == (None, "none")
+    assert "grpc_status" not in logged_fields(invented["logged"])
+    untold = {name: value for name, value in INBOUND.items() if name != "protocol"}
+    assert one(**untold, grpc_status=14)["protocol"] == "grpc"
+
+
 @pytest.mark.parametrize(
     ("logged", "log_type"),
     [
