@@ -161,7 +161,7 @@ class AccessLog:
             cells["downstream_local_address"] = repeat(
                 _quoted(f"{self._cluster.service_address[destination.id]}:{destination.port}")
             )
-            if destination.meshed:
+            if destination.meshed and not calls.plaintext:
                 cells["upstream_peer_uri_san"] = _unless(
                     calls.callee_pod < 0, [_quoted(destination.principal)] * len(calls)
                 )
@@ -244,7 +244,8 @@ class AccessLog:
         cells["duration"] = (duration_us // 1000).tolist()
         cells["upstream_service_time"] = _service_times(duration_us, outcome)
         cells["upstream_request_attempt_count"] = np.where(unsent, 0, 1).tolist()
-        self._receive(cells, calls.source, destination, pods, calls.caller_pod[rows], calls.ports[rows], unsent)
+        self._receive(cells, calls.source, destination, pods, calls.caller_pod[rows], calls.ports[rows], unsent,
+                      secured=calls.secured)  # fmt: skip
         if calls.visitors is not None:
             # The sidecar takes the remote address from the gateway's X-Forwarded-For, without a port.
             visitors = [str(ipaddress.IPv4Address(address)) for address in calls.visitors.address[rows].tolist()]
@@ -267,6 +268,7 @@ class AccessLog:
             connections.caller_pod[rows],
             connections.ports[rows],
             denied,
+            secured=connections.source.meshed,
         )
         return Lines(pods, (connections.start_us + connections.duration_us)[rows], _print(cells, len(rows)))
 
@@ -279,6 +281,8 @@ class AccessLog:
         callers: Ints,
         ports: Ints,
         unsent: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        *,
+        secured: bool,
     ) -> None:
         """Addresses and identities of an inbound listener."""
         local = self._at(pods, repeat(destination.target_port))
@@ -288,7 +292,7 @@ class AccessLog:
         cells["downstream_local_address"] = local
         peers = self._at(callers, ports[:, 1])
         cells["downstream_remote_address"] = cells["downstream_direct_remote_address"] = peers
-        if source.meshed:
+        if secured:
             cells["downstream_peer_uri_san"] = repeat(_quoted(source.principal))
             cells["downstream_tls_version"] = repeat('"TLSv1.3"')
             cells["requested_server_name"] = repeat(_quoted(f"outbound_.{destination.port}_._.{destination.host}"))

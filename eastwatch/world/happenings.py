@@ -117,8 +117,15 @@ class Calls:
     visitors: Visitors | None = None
     client_spans: ClientSpans | None = None
     server_spans: ServerSpans | None = None
+    plaintext: bool = False
+    """The caller's sidecar used no mutual TLS, although it could."""
     failed_attempt: bool = False
     """First attempts that the caller's sidecar repeated: only the callee's side speaks of them."""
+
+    @property
+    def secured(self) -> bool:
+        """Whether the callee saw the caller's certificate."""
+        return self.source.meshed and not self.plaintext
 
     def __len__(self) -> int:
         return len(self.start_us)

@@ -136,9 +136,9 @@ class MetricShipper:
             end_us, took_us = (calls.server_start_us + calls.server_duration_us)[rows], calls.server_duration_us[rows]
         if tcp:
             status = np.zeros(len(rows), np.int64)
-        site = f"{calls.source.id}>{calls.destination.id}"
+        site = f"{calls.source.id}>{calls.destination.id}{'' if calls.secured else '!'}"
         series = self._series(site, from_source, calls.source, calls.destination, reporting, other, status, grpc,
-                              calls.outcome[rows], tcp)  # fmt: skip
+                              calls.outcome[rows], tcp, calls.secured)  # fmt: skip
         self._events.append(_Event(series, end_us, took_us / 1000, calls.bytes_sent[rows], calls.bytes_received[rows]))
 
     def _connections(self, connections: Connections, rows: Ints, *, from_source: bool) -> None:
@@ -149,7 +149,7 @@ class MetricShipper:
         series = self._series(
             f"{connections.source.id}>{connections.destination.id}", from_source, connections.source,
             connections.destination, caller if from_source else callee, callee if from_source else caller, zeros,
-            zeros - 1, connections.outcome[rows], True,
+            zeros - 1, connections.outcome[rows], True, connections.source.meshed,
         )  # fmt: skip
         end_us = (connections.start_us + connections.duration_us)[rows]
         took_ms = connections.duration_us[rows] / 1000
@@ -159,7 +159,7 @@ class MetricShipper:
 
     def _series(
         self, site: str, from_source: bool, source: Service, destination: Place, reporting: Ints, other: Ints,
-        status: Ints, grpc: Ints, outcome: Ints, tcp: bool,
+        status: Ints, grpc: Ints, outcome: Ints, tcp: bool, secured: bool,
     ) -> Ints:  # fmt: skip
         """The number of each row's series. The other side is labelled by workload: its pods share a series."""
         workloads = self._workloads()
@@ -170,7 +170,8 @@ class MetricShipper:
         for pod, peer_pod, code, trailer, how in distinct.T.tolist():
             key = (site, from_source, pod, peer_pod, code, trailer, how)
             if key not in self._number:
-                labels = self._label(from_source, source, destination, pod, peer_pod, code, trailer, how, tcp)
+                labels = self._label(from_source, source, destination, pod, peer_pod, code, trailer, how, tcp,
+                                     secured)  # fmt: skip
                 self._number[key] = self._numbered(pod, labels, tcp)
             numbers.append(self._number[key])
         return np.array(numbers, np.int64)[inverse.reshape(-1)]
@@ -194,7 +195,7 @@ class MetricShipper:
 
     def _label(
         self, from_source: bool, source: Service, destination: Place, pod: int, peer: int, code: int, trailer: int,
-        how: int, tcp: bool,
+        how: int, tcp: bool, secured: bool,
     ) -> dict[str, Value]:  # fmt: skip
         pods = self._cluster.pods
         caller = pods[pod if from_source else peer]
@@ -204,6 +205,8 @@ class MetricShipper:
         # A destination's sidecar knows its caller by the metadata that the caller's sidecar sends.
         labels |= _side("source", caller if source.meshed else None)
         labels |= _side("destination", callee)
+        if source.meshed and not secured:
+            labels |= {"source_principal": "unknown", "destination_principal": "unknown"}
         if isinstance(destination, External):
             name = "PassthroughCluster" if destination.way == "passthrough" else destination.host
             labels |= {
@@ -223,7 +226,7 @@ class MetricShipper:
             labels["grpc_response_status"] = str(trailer) if trailer >= 0 else ""
         flags = _FLAGS if from_source else _SERVER_FLAGS
         labels["response_flags"] = flags.get(Outcome(how), "-")
-        labels["connection_security_policy"] = "unknown" if from_source else "mutual_tls" if source.meshed else "none"
+        labels["connection_security_policy"] = "unknown" if from_source else "mutual_tls" if secured else "none"
         return labels
 
     # Scraping

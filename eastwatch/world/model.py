@@ -126,6 +126,8 @@ class Call:
     required: bool = False
     """When it fails, the caller's own operation fails."""
     faults: Faults = NOTHING_WRONG
+    plaintext: bool = False
+    """The caller's sidecar is told to do without mutual TLS."""
 
 
 @dataclass(frozen=True, slots=True)

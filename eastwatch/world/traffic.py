@@ -14,7 +14,7 @@ from eastwatch.world.cluster import Cluster
 from eastwatch.world.draws import Draws
 from eastwatch.world.happenings import Connections, Happenings, Ints, Outcome, Visitors
 from eastwatch.world.incidents import Incident
-from eastwatch.world.model import Faults, Journey, Pool
+from eastwatch.world.model import Faults, Journey, Pool, Topology
 from eastwatch.world.walk import Frame, Walk
 
 AGENTS = (
@@ -40,11 +40,23 @@ def day_curve(at_us: int) -> float:
 
 
 class Traffic:
-    """Draws slices of traffic. The same seed and bounds give the same slice, whatever was drawn before."""
+    """Draws slices of traffic. The same seed and bounds give the same slice, whatever was drawn before.
 
-    def __init__(self, cluster: Cluster, seed: int, scale: float, incidents: Sequence[Incident] = ()) -> None:
+    Args:
+        changed: from when on (microseconds since 1970) another topology of the same places is in force.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        seed: int,
+        scale: float,
+        incidents: Sequence[Incident] = (),
+        changed: tuple[int, Topology] | None = None,
+    ) -> None:
         self._cluster = cluster
         self._topology = cluster.topology
+        self._changed = changed
         self._incidents = incidents
         self._seed = seed
         self._scale = scale
@@ -52,6 +64,9 @@ class Traffic:
 
     def slice(self, index: int, start_us: int, end_us: int) -> Happenings:
         """Everything that begins in [start_us, end_us); `index` is the slice's number and part of its seed."""
+        if self._changed is not None:
+            from_us, topology = self._changed
+            self._topology = topology if start_us >= from_us else self._cluster.topology
         self._begin(index)
         for journey in self._topology.journeys:
             if journey.schedule is None:
@@ -65,7 +80,7 @@ class Traffic:
     def _begin(self, index: int) -> None:
         self._draw = Draws(np.random.default_rng([self._seed, 0x7A, index]), self._cluster)
         self._out = Happenings()
-        self._walk = Walk(self._cluster, self._draw, self._incidents, self._out)
+        self._walk = Walk(self._cluster, self._topology, self._draw, self._incidents, self._out)
 
     def _stream(self, journey: Journey, start_us: int, end_us: int) -> None:
         if journey.active_us is not None:

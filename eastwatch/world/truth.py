@@ -134,7 +134,7 @@ class Truth:
         lines = int(reached.sum())
         edge.attempts = (edge.attempts or 0) + lines
         edge.denied = (edge.denied or 0) + int((calls.outcome[reached] == Outcome.DENIED).sum())
-        if calls.source.meshed:
+        if calls.secured:
             edge.mtls += lines
         else:
             edge.plaintext += lines
@@ -232,7 +232,7 @@ def _document(source: str, destination: str, edge: _Edge) -> dict[str, Any]:
         "attempts": edge.attempts,
         "errors": tally.errors,
         "denied": edge.denied,
-        "mtls_share": edge.mtls / tls_known if tls_known else None,
+        "mtls_share": round(edge.mtls / tls_known, 6) if tls_known else None,
         "statuses": dict(sorted(tally.statuses.items())),
         **{f"p{p}_ms": _nearest_rank(values, ranks, p) for p in (50, 95, 99)},
         "bytes_sent": tally.bytes_sent if proxied else None,

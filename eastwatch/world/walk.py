@@ -33,7 +33,7 @@ from eastwatch.world.happenings import (
     Visitors,
 )
 from eastwatch.world.incidents import Incident
-from eastwatch.world.model import Call, External, Faults, Operation, Place, Publish, Query, Service, Step
+from eastwatch.world.model import Call, External, Faults, Operation, Place, Publish, Query, Service, Step, Topology
 from eastwatch.world.paths import draw_paths
 
 Mask = NDArray[np.bool_]
@@ -73,11 +73,13 @@ class Frame:
 class Walk:
     """Runs operations of a topology within one slice and notes what happens in `out`."""
 
-    def __init__(self, cluster: Cluster, draw: Draws, incidents: Sequence[Incident], out: Happenings) -> None:
+    def __init__(
+        self, cluster: Cluster, topology: Topology, draw: Draws, incidents: Sequence[Incident], out: Happenings
+    ) -> None:
         self._cluster = cluster
-        self._topology = cluster.topology
-        self._places: dict[str, Place] = cluster.topology.places
-        self._operations = cluster.topology.by_operation
+        self._topology = topology
+        self._places: dict[str, Place] = topology.places
+        self._operations = topology.by_operation
         self._incidents = incidents
         self._pace = np.array([pod.version.pace for pod in cluster.pods])
         self._draw = draw
@@ -169,6 +171,7 @@ class Walk:
             paths=draw_paths(operation.path, self._draw.rng, caller.product, caller.user),
             ports=self._draw.rng.integers(32_768, 61_000, (n, 3)),
             visitors=caller.visitors,
+            plaintext=step.plaintext,
         )
         calls.callee_pod[NOT_REACHED[outcome]] = -1
         if caller.trace is not None and caller.span is not None:
@@ -278,6 +281,7 @@ class Walk:
             request=calls.request[rows],
             paths=[calls.paths[row] for row in rows.tolist()],
             ports=self._draw.rng.integers(32_768, 61_000, (n, 3)),
+            plaintext=calls.plaintext,
             failed_attempt=True,
         )
         if place.traced:

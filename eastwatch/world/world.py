@@ -7,12 +7,14 @@ later, and lines, spans and counters leave their pods when they are due.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from heapq import merge
 from typing import Any
 
 from eastwatch.world.access_log import AccessLog
+from eastwatch.world.changes import Change, Sign
 from eastwatch.world.cluster import Cluster
 from eastwatch.world.incidents import Incident
 from eastwatch.world.inventory import kubernetes_list
@@ -44,6 +46,7 @@ class World:
         scale: factor on all rates; 1 is about 35 calls a second.
         topology: what is simulated.
         incidents: what goes wrong on purpose.
+        changes: what is done differently from `changes_after` the start on; the last in the list comes last.
 
     Raises:
         ValueError: for a naive start, or a duration or scale that is not positive.
@@ -58,6 +61,8 @@ class World:
         *,
         topology: Topology = SHOP,
         incidents: Sequence[Incident] = (),
+        changes: Sequence[Change] = (),
+        changes_after: timedelta = timedelta(hours=1),
     ) -> None:
         if start.tzinfo is None:
             raise ValueError("start: expected a datetime with a time zone")
@@ -70,6 +75,9 @@ class World:
         self._scale = scale
         topology = reduce(lambda known, incident: incident.extend(known, self.start_us), self.incidents, topology)
         self.cluster = Cluster(topology, seed, self.start_us, self.end_us)
+        self.changes = tuple(changes)
+        self.changes_us = self.start_us + int(changes_after.total_seconds() * 1e6)
+        self._changed = reduce(lambda known, change: change.apply(known), self.changes, topology)
         self._truth = Truth(topology)
         self._told_us = self.start_us
 
@@ -77,7 +85,7 @@ class World:
         """Every message in order of time. Iterating again begins anew and gives the same bytes."""
         self._truth = Truth(self.cluster.topology)
         self._told_us = self.start_us
-        traffic = Traffic(self.cluster, self.seed, self._scale, self.incidents)
+        traffic = Traffic(self.cluster, self.seed, self._scale, self.incidents, (self.changes_us, self._changed))
         access_log = AccessLog(self.cluster)
         logs = LogShipper(self.cluster, ACCESS_LOGS)
         spans = SpanShipper(self.cluster, TRACES)
@@ -99,11 +107,26 @@ class World:
         at_us = self.end_us if at is None else int(at.timestamp() * 1e6)
         return kubernetes_list(self.cluster, at_us)
 
+    def _planned(self) -> Iterator[tuple[str, Sign]]:
+        """What was changed on purpose."""
+        for change in self.changes:
+            yield from ((change.name, sign) for sign in change.signs)
+
+    def _jobs(self) -> Iterator[tuple[str, Sign]]:
+        """Jobs that ran only before the changes came, or only after."""
+        for journey in self.cluster.topology.journeys:
+            begun = [run.start_us for run in self.cluster.runs if run.service.id == journey.caller]
+            before, after = any(us < self.changes_us for us in begun), any(us >= self.changes_us for us in begun)
+            if before != after:
+                callee = self.cluster.topology.by_operation[journey.call.to].service
+                kind = "edge went" if before else "edge came"
+                yield f"{journey.name} ran {'before' if before else 'after'} only", Sign(kind, journey.caller, callee)
+
     def truth(self) -> dict[str, Any]:
         """What happened in the slices that `messages` has told so far; the whole world after its last message.
 
-        Keys: `seed`, `since`, `until` (RFC 3339), `nodes`, `edges` and `incidents`; an edge has the keys of the map's
-        edges that a world can know.
+        Keys: `seed`, `since`, `until` (RFC 3339), `nodes`, `edges`, `incidents` and `changes`; an edge has the keys of
+        the map's edges that a world can know, a change those of `eastwatch.world.changes.Sign` and when it came.
         """
         return {
             "seed": self.seed,
@@ -112,6 +135,11 @@ class World:
             "nodes": self._truth.nodes(),
             "edges": self._truth.edges(),
             "incidents": [incident.truth() for incident in self.incidents],
+            "changes": [
+                {"change": change, "at": time_text(self.changes_us), **asdict(sign)}
+                for change, sign in (*self._planned(), *self._jobs())
+                if self._told_us > self.changes_us
+            ],
         }
 
 
