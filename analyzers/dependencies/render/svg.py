@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 from analyzers.dependencies.model import Edge, Node, ServiceMap
 from analyzers.dependencies.render import palette
 from analyzers.dependencies.render.layout import PORT, Box, Layout, layout
-from analyzers.dependencies.render.svg_style import legend, stylesheet
+from analyzers.dependencies.render.svg_style import HEATS, Tones, legend, stylesheet
 from analyzers.dependencies.render.text import compact, duration, printable, share, tooltip
 
 MARGIN = 36.0
@@ -31,8 +31,43 @@ ARROW = 9.0
 Point = tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one edge is drawn.
+
+    `tone` is a class of the stylesheet with a colour and an arrow head, `words` stand beside the line, `about` are the
+    lines of its tooltip; what is `urgent` chooses the place of its label first, and is printed bold.
+    """
+
+    tone: str
+    words: str
+    about: Sequence[str]
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What a drawing shows of a map: its heading, a line about it, each edge's look, and the colours of their tones."""
+
+    heading: str
+    about: str
+    look: Callable[[Edge], Look]
+    tones: Tones
+
+
 def to_svg(found: ServiceMap) -> str:
-    """The drawing as SVG text."""
+    """The map as SVG text."""
+    everything = len(found.edges) <= LABELLED_EDGES
+
+    def look(edge: Edge) -> Look:
+        heat = palette.heat(edge)
+        return Look(heat, _words(edge, everything), tooltip(edge), heat != "fine")
+
+    return draw(found, Manner("Service map", _about(found), look, HEATS))
+
+
+def draw(found: ServiceMap, manner: Manner) -> str:
+    """A map in some manner, as SVG text."""
     nodes = sorted(found.nodes, key=lambda node: (node.namespace or "~", node.id))
     index = {node.id: place for place, node in enumerate(nodes)}
     edges = sorted(found.edges, key=lambda edge: (index[edge.source], index[edge.destination]))
@@ -43,21 +78,22 @@ def to_svg(found: ServiceMap) -> str:
     hues = palette.hues(nodes)
     tone = {name: place for place, name in enumerate(hues)}
 
-    drawn = _drawn(edges, index, plan)
-    labels = _labels(drawn, plan, everything=len(edges) <= LABELLED_EDGES)
+    drawn = _drawn(edges, index, plan, manner)
+    labels = _labels(drawn, plan)
     width = max(plan.width + 2 * MARGIN, 640.0)
     bottom = HEADER + plan.height + 30
-    legend_lines, legend_height = legend(found.edges, list(hues), {node.kind for node in nodes}, width - 2 * MARGIN)
+    kinds = {node.kind for node in nodes}
+    legend_lines, legend_height = legend(found.edges, list(hues), kinds, width - 2 * MARGIN, manner.tones)
     height = bottom + legend_height + 24
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ew-map" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}" role="img" aria-labelledby="ew-title ew-about">',
-        f'<title id="ew-title">Service map</title><desc id="ew-about">{_xml(_about(found))}</desc>',
-        stylesheet(list(hues.values()), len(nodes)),
+        f'<title id="ew-title">{manner.heading}</title><desc id="ew-about">{_xml(manner.about)}</desc>',
+        stylesheet(list(hues.values()), len(nodes), manner.tones),
         f'<rect class="ground" width="{width:.0f}" height="{height:.0f}"/>',
-        f'<text class="heading" x="{MARGIN}" y="42">Service map</text>',
-        f'<text class="soft" x="{MARGIN}" y="61">{_xml(_about(found))}</text>',
+        f'<text class="heading" x="{MARGIN}" y="42">{manner.heading}</text>',
+        f'<text class="soft" x="{MARGIN}" y="61">{_xml(manner.about)}</text>',
         f'<g transform="translate({MARGIN} {HEADER})">',
         *(_edge(line) for line in drawn),
         *(_node(node, place, plan.boxes[place], tone) for place, node in enumerate(nodes)),
@@ -192,6 +228,7 @@ def _node(node: Node, place: int, box: Box, tone: dict[str, int]) -> str:
 @dataclass(frozen=True, slots=True)
 class _Line:
     edge: Edge
+    look: Look
     width: float
     classes: str
     path: str
@@ -199,7 +236,7 @@ class _Line:
     """Places on the line for its label, the best first."""
 
 
-def _drawn(edges: Sequence[Edge], index: dict[str, int], plan: Layout) -> list[_Line]:
+def _drawn(edges: Sequence[Edge], index: dict[str, int], plan: Layout, manner: Manner) -> list[_Line]:
     out = Counter(edge.source for edge in edges)
     into = Counter(edge.destination for edge in edges)
     routes = iter(plan.routes)
@@ -213,8 +250,9 @@ def _drawn(edges: Sequence[Edge], index: dict[str, int], plan: Layout) -> list[_
             path = _path(route)
             late = out[edge.source] >= into[edge.destination]
             candidates = list(_candidates(route, late=late))
-        classes = f"edge {palette.heat(edge)} {palette.lock(edge)} n{source} n{destination}"
-        lines.append(_Line(edge, width, classes, path, candidates))
+        look = manner.look(edge)
+        classes = f"edge {look.tone} {palette.lock(edge)} n{source} n{destination}"
+        lines.append(_Line(edge, look, width, classes, path, candidates))
     return lines
 
 
@@ -254,29 +292,28 @@ def _candidates(route: Sequence[Point], *, late: bool) -> Iterator[Point]:
 
 
 def _edge(line: _Line) -> str:
-    heat = palette.heat(line.edge)
-    about = _xml("\n".join(tooltip(line.edge)))
+    about = _xml("\n".join(line.look.about))
     return (
         f'<g class="{line.classes}"><title>{about}</title><path class="reach" d="{line.path}"/>'
-        f'<path class="line" stroke-width="{line.width}" marker-end="url(#ew-{heat})" d="{line.path}"/></g>'
+        f'<path class="line" stroke-width="{line.width}" marker-end="url(#ew-{line.look.tone})" d="{line.path}"/></g>'
     )
 
 
-def _labels(lines: Sequence[_Line], plan: Layout, *, everything: bool) -> list[str]:
+def _labels(lines: Sequence[_Line], plan: Layout) -> list[str]:
     """A pill with padlock and numbers for each edge that finds room for one; the most important choose first."""
     taken = [
         (box.x - box.width / 2, box.y - box.height / 2, box.x + box.width / 2, box.y + box.height / 2)
         for box in plan.boxes
     ]
-    important = sorted(lines, key=lambda line: (palette.heat(line.edge) == "fine", -line.edge.requests))
+    important = sorted(lines, key=lambda line: (not line.look.urgent, -line.edge.requests))
     pills: list[str] = []
     for line in important:
-        words = _words(line.edge, everything)
+        words = line.look.words
         lock = palette.lock(line.edge)
         if not words and lock in ("mtls", "unknown"):
             continue
         locked = 13.0 if lock != "unknown" else 0.0
-        size = 10.5 if palette.heat(line.edge) == "fine" else 11.3  # bold
+        size = 11.3 if line.look.urgent else 10.5  # bold
         width = locked + (text_width(words, size) + 4 if words else 0) + 10
         for x, y in line.candidates:
             area = (x - width / 2, y - 9, x + width / 2, y + 9)
@@ -310,7 +347,7 @@ def _pill(line: _Line, words: str, lock: str, x: float, y: float, width: float) 
     text_x = x - width / 2 + (18 if mark else 6)
     text = f'<text class="small" x="{text_x:.1f}" y="{y + 3.6:.1f}">{_xml(words)}</text>' if words else ""
     return (
-        f'<g class="label {line.classes}"><title>{_xml(chr(10).join(tooltip(line.edge)))}</title>'
+        f'<g class="label {line.classes}"><title>{_xml(chr(10).join(line.look.about))}</title>'
         f'<rect class="pill" x="{x - width / 2:.1f}" y="{y - 8.5:.1f}" width="{width:.1f}" height="17" rx="8.5"/>'
         f"{mark}{text}</g>"
     )

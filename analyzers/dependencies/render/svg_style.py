@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from analyzers.dependencies.model import Edge
@@ -61,18 +62,46 @@ _SYMBOLS = """
 """.strip()
 
 
-def stylesheet(hues: Sequence[int], nodes: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """A colour of lines on a light and a dark ground, and what it means.
+
+    `bold`: labels beside such a line are bold and in its colour. `style` is CSS of the line itself.
+    """
+
+    light: str
+    dark: str
+    meaning: str
+    bold: bool = True
+    style: str = "stroke-opacity:.78"
+
+
+Tones = Mapping[str, Tone]
+"""By the name of their class, in the order of the legend."""
+
+_MEANINGS: Mapping[palette.Heat, str] = {
+    "fine": "errors below 1%",
+    "warm": "from 1%",
+    "hot": "from 5%",
+    "burning": "from 25%",
+}
+HEATS: Tones = {
+    heat: Tone(palette.LIGHT[heat], palette.DARK[heat], meaning, heat != "fine") for heat, meaning in _MEANINGS.items()
+}
+
+
+def stylesheet(hues: Sequence[int], nodes: int, tones: Tones = HEATS) -> str:
     """The definitions at the head of the drawing: styles for light and dark, arrow heads, padlocks."""
-    light = _theme(_LIGHT, palette.LIGHT, hues)
-    dark = _theme(_DARK, palette.DARK, hues)
+    light = _theme(_LIGHT, tones, {name: tone.light for name, tone in tones.items()}, hues)
+    dark = _theme(_DARK, tones, {name: tone.dark for name, tone in tones.items()}, hues)
     # Without scripts, hovering a node can fade the rest only by one rule per node.
     fade = "".join(
         f".ew-map:has(.node.n{place}:hover) .edge:not(.n{place}){{opacity:.12}}" for place in range(min(nodes, 300))
     )
     heads = "".join(
-        f'<marker id="ew-{heat}" viewBox="0 0 10 10" refX="1" refY="5" markerWidth="10" markerHeight="10" '
-        f'markerUnits="userSpaceOnUse" orient="auto"><path class="head {heat}" d="M0 .6L10 5L0 9.4z"/></marker>'
-        for heat in palette.LIGHT
+        f'<marker id="ew-{name}" viewBox="0 0 10 10" refX="1" refY="5" markerWidth="10" markerHeight="10" '
+        f'markerUnits="userSpaceOnUse" orient="auto"><path class="head {name}" d="M0 .6L10 5L0 9.4z"/></marker>'
+        for name in tones
     )
     return (
         f"<style>{_SHARED}\n{light}\n@media (prefers-color-scheme:dark){{\n{dark}\n}}\n{fade}</style>\n"
@@ -80,7 +109,7 @@ def stylesheet(hues: Sequence[int], nodes: int) -> str:
     )
 
 
-def _theme(colours: dict[str, str], heats: dict[palette.Heat, str], hues: Sequence[int]) -> str:
+def _theme(colours: dict[str, str], tones: Tones, shades: Mapping[str, str], hues: Sequence[int]) -> str:
     rules = [
         f".ew-map .ground{{fill:{colours['ground']}}}",
         f".ew-map .heading,.ew-map .name{{fill:{colours['ink']}}}",
@@ -88,11 +117,11 @@ def _theme(colours: dict[str, str], heats: dict[palette.Heat, str], hues: Sequen
         f".ew-map .card{{fill:{colours['card']};stroke:{colours['rim']}}}",
         f".ew-map .pill{{fill:{colours['ground']}}}",
     ]
-    for heat, colour in heats.items():
-        rules.append(f".ew-map .{heat} .line{{stroke:{colour};stroke-opacity:.78}}")
-        rules.append(f".ew-map .head.{heat},.ew-map text.{heat}{{fill:{colour}}}")
-        if heat != "fine":
-            rules.append(f".ew-map .label.{heat} text{{fill:{colour};font-weight:600}}")
+    for name, colour in shades.items():
+        rules.append(f".ew-map .{name} .line{{stroke:{colour};{tones[name].style}}}")
+        rules.append(f".ew-map .head.{name},.ew-map text.{name}{{fill:{colour}}}")
+        if tones[name].bold:
+            rules.append(f".ew-map .label.{name} text{{fill:{colour};font-weight:600}}")
     for lock in ("mtls", "mixed", "plain"):
         rules.append(f".ew-map .lock.{lock}{{fill:{colours[lock]};stroke:none}}")
         rules.append(f".ew-map .lock.{lock} path{{stroke:{colours[lock]}}}")
@@ -101,20 +130,24 @@ def _theme(colours: dict[str, str], heats: dict[palette.Heat, str], hues: Sequen
     return "\n".join(rules)
 
 
-def legend(edges: Sequence[Edge], namespaces: Sequence[str], kinds: set[str], width: float) -> tuple[str, float]:
+def legend(
+    edges: Sequence[Edge], namespaces: Sequence[str], kinds: set[str], width: float, tones: Tones = HEATS
+) -> tuple[str, float]:
     """What the marks mean, in rows of at most `width` px; also the height (px) that they take."""
     items: list[tuple[str, str, float]] = []  # mark drawn around (0, 0)..(30, 0), words, width of the mark
 
-    for heat, words in (("fine", "errors below 1%"), ("warm", "from 1%"), ("hot", "from 5%"), ("burning", "from 25%")):
-        mark = f'<g class="{heat}"><path class="line" stroke-width="3" d="M0 0H22"/></g>'
-        items.append((mark, words, 28))
+    for name, tone in tones.items():
+        mark = f'<g class="{name}"><path class="line" stroke-width="3" d="M0 0H22"/></g>'
+        items.append((mark, tone.meaning, 28))
     least, most = min((e.requests for e in edges), default=0), max((e.requests for e in edges), default=0)
     if most:
         thin, thick = (
             '<path class="line" stroke-width="1.2" d="M0 0H16"/>',
             '<path class="line" stroke-width="6.5" d="M22 0H36"/>',
         )
-        items.append((f'<g class="fine">{thin}{thick}</g>', f"{compact(least)} … {compact(most)} requests", 45))
+        items.append(
+            (f'<g class="{next(iter(tones))}">{thin}{thick}</g>', f"{compact(least)} … {compact(most)} requests", 45)
+        )
     for lock, words in (("mtls", "mTLS"), ("mixed", "partly mTLS"), ("plain", "plaintext (dashed)")):
         items.append((f'<use href="#ew-{lock}" class="lock {lock}" x="5" y="0"/>', words, 14))
     items.append(("", "no padlock: not known", 0))
