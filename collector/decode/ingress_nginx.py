@@ -25,6 +25,7 @@ from collector.decode.expression_lines import Matched, matched
 from collector.decode.gateway_outcomes import GATEWAY_REQUEST, request_outcome, session_outcome
 from collector.decode.limits import EARLIEST_US, Limits
 from collector.decode.line_format import TextFormat, TextRows
+from collector.decode.nginx_lines import cut
 from collector.decode.values import TIMESTAMP, absent_to_null, numbers
 from collector.envoy.attributes import added
 from collector.identity.own_pods import own_pods
@@ -34,14 +35,6 @@ from collector.operations import operations
 Fields = Mapping[str, pa.StringArray]
 """The text of each field of the lines, by the names of the expressions' groups."""
 
-# One try, or several separated by commas; a colon stands where an internal redirect began new ones.
-_TRIES = r"(?:[^ ,]+(?:(?:, | : )[^ ,]+)*)"
-LINE = (
-    rf"^(?P<addr>\S+) - (?P<user>.*) \[(?P<time>{TIME})\] "
-    r'"(?P<request>[^"]*)" (?P<status>\d{1,3}) (?P<sent>\d+|-) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)" '
-    r"(?P<received>\d+|-) (?P<duration>[0-9.]+|-) \[(?P<upstream>[^\]]*)\] \[(?P<alternative>[^\]]*)\] "
-    rf"(?P<tries>{_TRIES}) (?P<lengths>{_TRIES}) (?P<times>{_TRIES}) (?P<statuses>{_TRIES}) (?P<id>\S+)$"
-)
 STREAM = (
     rf"^\[(?P<addr>[^\]\s]+)\] \[(?P<time>{TIME})\] (?P<protocol>TCP|UDP) "
     r"(?P<status>\d{3}) (?P<sent>\d+) (?P<received>\d+) (?P<duration>[0-9.]+)$"
@@ -73,7 +66,7 @@ def _port(text: str) -> int:
 
 def read(lines: Lines, limits: Limits) -> TextRows:
     """Rows of `calls` of the lines that are ingress-nginx's."""
-    requests = matched(lines, LINE, limits)
+    requests = cut(lines, limits)
     others = lines.take(requests.rest)
     streams = matched(others, STREAM, limits)
     refused = list(requests.refused) + [(int(requests.rest[row]), reason) for row, reason in streams.refused]

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.decode.envelope import split_lines
+from collector.decode.expression_lines import matched
 from collector.decode.limits import Limits
+from collector.decode.nginx_lines import LINE, cut
 from collector.decode.registry import decoder
 from collector.identity.addresses import AddressBook, complete
 from tests.collector.decode.proxy_samples import BY_FORMAT
@@ -59,6 +62,17 @@ def test_a_hostile_neighbour_changes_no_row(data: st.DataObject) -> None:
     alone = everything(reader.decode(of(good)))
     kept = [item for item in everything(reader.decode(of([*good[:place], hostile, *good[place:]]))) if item[0] != place]
     assert [(item[0] - (item[0] > place), *item[1:]) for item in kept] == alone
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(mutated(BY_FORMAT["ingress_nginx"]), max_size=6))
+def test_lines_of_nginx_are_cut_as_the_expression_says(values: list[bytes]) -> None:
+    given_lines = split_lines(of(values))
+    fast, slow = cut(given_lines, LIMITS), matched(given_lines, LINE, LIMITS)
+    assert fast.rows.tolist() == slow.rows.tolist()
+    assert (sorted(fast.refused), fast.rest.tolist()) == (slow.refused, slow.rest.tolist())
+    for name, text in slow.fields.items():
+        assert (name, fast.fields[name].to_pylist()) == (name, text.to_pylist())
 
 
 @pytest.mark.parametrize("name", [*BY_FORMAT, "envoy_json", "istio_text", "calls_json"])
