@@ -79,8 +79,11 @@ class MapKeys:
 
     def changing(self) -> Flags:
         """Entries of keys that have several."""
+        found = np.zeros(len(self.edge_id), np.bool_)
         same = self.edge_id[1:] == self.edge_id[:-1]
-        return np.concatenate([same, [False]]) | np.concatenate([[False], same])
+        found[1:] |= same
+        found[:-1] |= same
+        return found
 
     def table(self, chosen: Flags) -> pa.Table:
         """The chosen entries as the external table `edge_nodes` of edge_numbers.sql."""
@@ -115,11 +118,20 @@ def map_keys(engine: Engine) -> MapKeys:
     return kept[1]
 
 
+def read_names(engine: Engine) -> tuple[Names, Mapping[int, Endpoint]]:
+    """The names of the store, and every side of its edge keys by its hash.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    described = engine.query(load("dependencies/endpoints").text, {"row_limit": ROW_LIMIT}).to_pylist()
+    endpoints = {row.pop("endpoint"): Endpoint(**row) for row in described}
+    return Names(_aliases(engine), endpoints.values()), endpoints
+
+
 def _read(engine: Engine) -> MapKeys:
     limit = {"row_limit": ROW_LIMIT}
-    described = engine.query(load("dependencies/endpoints").text, limit).to_pylist()
-    endpoints = {row.pop("endpoint"): Endpoint(**row) for row in described}
-    names = Names(_aliases(engine), endpoints.values())
+    names, endpoints = read_names(engine)
     nodes: dict[str, int] = {}
     held = [
         (endpoint, nodes.setdefault(segment.node, len(nodes)), segment.valid_from, min(segment.valid_to, _END_US))

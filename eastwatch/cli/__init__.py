@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "ingest": "eastwatch.cli.ingest:ingest",
     "inventory": "eastwatch.cli.inventory:app",
     "map": "eastwatch.cli.map:map_",
+    "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",
     "deadletters": "eastwatch.cli.deadletters:app",
 }

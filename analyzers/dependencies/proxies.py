@@ -1,0 +1,93 @@
+"""Which nodes have proxies that tell of their calls, and what follows where a proxy tells nothing.
+
+    numbers of all edges + inventory ──► Proxies ──► `Edge.bypass`, and the silent side among its disagreements
+
+An edge that only the network knows, between two ends whose proxies tell of other calls, goes around them. So does
+nothing that no proxy could have told of: docs/counting.md has the exact rule and what else can look like a bypass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from analyzers.dependencies.model import Evidence
+from analyzers.dependencies.names import node_id
+from storage.engine import Engine
+from storage.sql import load
+
+Numbers = Mapping[Evidence, Mapping[str, Any]]
+"""What each kind of evidence says of one edge: rows as the map reads them."""
+Pair = tuple[str, str]
+
+_PROXIED: tuple[Evidence, ...] = ("log", "metric")
+_NEVER_PROXIED = frozenset({"udp", "sctp", "icmp", "dns"})
+"""Protocols that sidecars let pass as they are."""
+ROW_LIMIT = 1_000_000
+
+
+def injected(engine: Engine, since: datetime, until: datetime) -> Mapping[str, bool]:
+    """Nodes some of whose pods have a sidecar, by the inventory of a window; true where all of them have one."""
+    rows = engine.query(
+        load("dependencies/sidecars").text,
+        {"since": since.replace(microsecond=0), "until": until.replace(microsecond=0), "row_limit": ROW_LIMIT},
+    ).to_pylist()
+    return {node_id(row["namespace"], row["name"]): bool(row["all_have"]) for row in rows if row["any_has"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """What is known of the proxies in a window.
+
+    Attributes:
+        sending: nodes whose proxies told of calls that they sent.
+        receiving: nodes whose proxies told of calls that they received.
+        injected: see `injected`.
+    """
+
+    sending: frozenset[str]
+    receiving: frozenset[str]
+    injected: Mapping[str, bool]
+
+    @classmethod
+    def of(cls, edges: Iterable[tuple[Pair, Numbers]], injected: Mapping[str, bool]) -> Proxies:
+        """From the numbers of every edge of the window."""
+        sending: set[str] = set()
+        receiving: set[str] = set()
+        for (source, destination), evidence in edges:
+            for kind in _PROXIED:
+                if row := evidence.get(kind):
+                    if row["source_requests"]:
+                        sending.add(source)
+                    if row["destination_rows"]:
+                        receiving.add(destination)
+        return cls(frozenset(sending), frozenset(receiving), injected)
+
+    def has(self, node: str) -> bool:
+        """Whether all pods of a node have a proxy: the inventory says so, or knows none and the node's proxy spoke."""
+        return self.injected.get(node, node in self.sending or node in self.receiving)
+
+    def is_bypassed(self, pair: Pair, evidence: Numbers) -> bool:
+        """Whether an edge goes around the proxies of both its ends."""
+        if set(evidence) != {"flow"} or not (self.has(pair[0]) and self.has(pair[1])):
+            return False
+        flows = evidence["flow"]
+        let_through = flows["requests"] > flows["denied"]
+        could_be_seen = any(protocol not in _NEVER_PROXIED for protocol, _ in flows["protocols"])
+        # Proxies that tell of nothing at all in this window would not have told of this either.
+        would_be_told = pair[0] in self.sending or pair[1] in self.receiving
+        return let_through and could_be_seen and would_be_told
+
+    def silence(self, pair: Pair, evidence: Numbers) -> list[Mapping[str, Any]]:
+        """The side whose proxy tells nothing of an edge that the other one tells of, as a disagreement."""
+        row = next((evidence[kind] for kind in _PROXIED if kind in evidence), None)
+        if row is None:
+            return []
+        sent, received = row["source_requests"], row["destination_requests"]
+        if sent and not row["destination_rows"] and self.receiving and self.has(pair[1]):
+            return [{"what": "requests", "between": ["source", "destination"], "values": [sent, None]}]
+        if received and not sent and self.sending and self.has(pair[0]):
+            return [{"what": "requests", "between": ["source", "destination"], "values": [None, received]}]
+        return []
