@@ -1,4 +1,4 @@
-"""What sets rows from metrics apart when the map is put together: nameless ends, and counts that are read now and then."""
+"""What sets rows from metrics apart when the map is put together: nameless ends, and counts read only now and then."""
 
 from __future__ import annotations
 

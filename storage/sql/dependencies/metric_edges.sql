@@ -20,9 +20,9 @@ INSERT INTO derived_edges_1m (
     log_us_sum2, statuses, grpc_statuses, faults, histogram, bounds_histogram, first_ts, last_ts
 )
 WITH
-    (us) -> multiIf(
-        us < 1e18, toUInt64(round(us / pow(10, greatest(floor(log10(greatest(us, 1))) - 3, 0))) * pow(10, greatest(floor(log10(greatest(us, 1))) - 3, 0))),
-        18446744073709551615) AS whole_us,
+    (us) -> if(us < 1e18, exp10(greatest(floor(log10(greatest(us, 1))) - 3, 0)), 1) AS last_digit,
+    (us, digit) -> if(us < 1e18, toUInt64(round(us / digit) * digit), 18446744073709551615) AS whole,
+    (us) -> whole(us, last_digit(us)) AS whole_us,
     -- Upper bounds (us) and counts of a histogram, explicit or exponential; ([], []) where it is none that can be read.
     (bounds, counts, scale, zeros, first, powers, unit_us) -> multiIf(
         notEmpty(counts), if(
@@ -49,7 +49,7 @@ WITH
         FROM metric_samples
         WHERE minute >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32}) - toIntervalMinute(1)
             AND minute < {until:DateTime64(0, 'UTC')}
-        ORDER BY series, ts, start_ts DESC, amount DESC
+        ORDER BY series, ts, start_ts DESC, amount DESC, cumulative DESC, bounds DESC, bucket_counts DESC
         LIMIT 1 BY series, ts
     ),
     paired AS (
@@ -70,22 +70,32 @@ WITH
                 goes_on, if(amount < earlier.3 OR (started AND start_ts != earlier.2 AND start_ts >= earlier.1), 'all', 'more'),
                 (started AND start_ts >= ts - toIntervalSecond({horizon_s:UInt32})) OR others_go_on, 'all',
                 'none') AS counts,
-            multiIf(counts = 'all', amount, counts = 'more', amount - earlier.3, 0) AS increase,
+            multiIf(counts = 'all', amount, counts = 'more', amount - earlier.3, 0) AS increase
+        FROM paired
+        WHERE minute >= {since:DateTime64(0, 'UTC')}
+    ),
+    -- Step by step: a name used twice in one SELECT is written out twice, and these are long.
+    bounded AS (
+        SELECT
+            *,
             if(timed AND counts != 'none',
                 buckets(bounds, bucket_counts, scale, zero_count, positive_offset, positive_counts, unit_us), ([], [])) AS now,
             if(timed AND counts = 'more',
-                buckets(earlier.4.1, earlier.4.2, earlier.4.3, earlier.4.4, earlier.4.5, earlier.4.6, unit_us), ([], [])) AS before,
+                buckets(earlier.4.1, earlier.4.2, earlier.4.3, earlier.4.4, earlier.4.5, earlier.4.6, unit_us), ([], [])) AS before
+        FROM grown
+    ),
+    regrouped AS (
+        SELECT
+            * EXCEPT (now, before),
+            now.1 AS uppers,
+            now.2 AS totals,
             multiIf(
-                empty(before.1) OR empty(now.1), now.2,
-                before.1 = now.1, arrayMap((n, b) -> toUInt64(n - least(n, b)), now.2, before.2),
+                empty(before.1) OR empty(uppers), arrayMap(n -> toUInt64(0), totals),
+                before.1 = uppers, before.2,
                 arrayMap(
-                    (n, b) -> toUInt64(n - least(n, b)),
-                    now.2,
-                    arrayMap(i -> arraySum(arrayFilter(
-                        (b, upper) -> arrayFirstIndex(bound -> bound >= upper, now.1) = i, before.2, before.1)),
-                        arrayEnumerate(now.1)))) AS bucket_increase
-        FROM paired
-        WHERE minute >= {since:DateTime64(0, 'UTC')}
+                    i -> arraySum(arrayFilter((b, upper) -> arrayFirstIndex(bound -> bound >= upper, now.1) = i, before.2, before.1)),
+                    arrayEnumerate(now.1))) AS totals_before
+        FROM bounded
     ),
     ranked AS (
         SELECT
@@ -93,7 +103,7 @@ WITH
             count_rank > 0 AND count_rank = max(count_rank) OVER (PARTITION BY minute, target, system) AS counting,
             outcome_rank > 0 AND outcome_rank = max(outcome_rank) OVER (PARTITION BY minute, target, system) AS telling,
             system = 'linkerd_tcp' AND max(system = 'linkerd') OVER (PARTITION BY minute, target, reporter, source, destination) AS carries_requests
-        FROM grown
+        FROM regrouped
     ),
     keyed AS (
         SELECT
@@ -104,7 +114,8 @@ WITH
             destination.3 AS destination_workload, destination.4 AS destination_service,
             destination.5 AS destination_version, destination.6 AS destination_principal,
             '' AS operation,
-            minute, ts, measure, counting, telling, failed, status, grpc_status, toUInt64(increase) AS n, now.1 AS uppers, bucket_increase
+            minute, ts, measure, counting, telling, failed, status, grpc_status, toUInt64(increase) AS n, uppers,
+            arrayMap((now, before) -> toUInt64(now - least(now, before)), totals, totals_before) AS bucket_increase
         FROM ranked
         WHERE increase > 0 AND NOT carries_requests
     )
