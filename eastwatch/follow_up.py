@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from analyzers.dependencies.derive import derive
+from collector.identity.learn import learn_addresses
 from collector.ingest.operations import learn_operations
 from storage.engine import Engine
 
@@ -16,5 +17,6 @@ def follow_up(engine: Engine, *, now: datetime, until: datetime | None = None) -
         now: the clock's time.
         until: derive only minutes that begin before it; by default all of them.
     """
+    learn_addresses(engine, now)
     derive(engine, now=now, until=until)
     learn_operations(engine, now)

@@ -359,6 +359,26 @@ ALIASES = Table(
     ),
 )
 
+SIGHTINGS = Table(
+    "address_sightings",
+    (
+        Column("hour", SECOND),
+        Column("cluster", LC),
+        Column("address", "IPv6"),
+        Column("told_by", LC, "pod|caller|span: who says so"),
+        Column("namespace", LC),
+        Column("workload", LC),
+        Column("service", LC),
+        Column("service_account", LC),
+        Column("pod", LC),
+        Column("version", LC),
+        Column("is_gateway", "UInt8"),
+        Column("first_ts", f"SimpleAggregateFunction(min, {TIME})"),
+        Column("last_ts", f"SimpleAggregateFunction(max, {TIME})"),
+        Column("received_on", "SimpleAggregateFunction(max, Date)"),
+    ),
+)
+
 INVENTORY = Table(
     "inventory",
     (
@@ -384,5 +404,8 @@ INVENTORY = Table(
 
 TABLES: Mapping[str, Table] = {
     table.name: table
-    for table in (CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, INGEST_POSITIONS, EDGE_KEYS, ALIASES, INVENTORY, OPERATIONS)
+    for table in (
+        *(CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, INGEST_POSITIONS),
+        *(EDGE_KEYS, ALIASES, SIGHTINGS, INVENTORY, OPERATIONS),
+    )
 }

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from storage.engine import Engine
 from storage.sql import load
 
@@ -52,7 +54,7 @@ def derive(engine: Engine, *, now: datetime, until: datetime | None = None, hori
     generations = count((now - _EPOCH) // timedelta(microseconds=1))
     done: dict[str, int] = {}
     for kind in KINDS:
-        knowledge = _knowledge(engine) if kind == "address" else 0
+        knowledge = _knowledge(engine) if kind == "address" else NO_KNOWLEDGE
         dirty = _dirty_minutes(engine, kind, until or _END, knowledge)
         if kind == "trace":
             dirty = _with_partners(engine, dirty, horizon_s)
@@ -78,13 +80,39 @@ def steps(minutes: Mapping[datetime, int]) -> Iterator[Mapping[datetime, int]]:
         yield step
 
 
-def _knowledge(engine: Engine) -> int:
-    return engine.query(load("dependencies/knowledge").text)["knowledge"][0].as_py()
+@dataclass(frozen=True, slots=True)
+class _Knowledge:
+    """What the alias table knows, as numbers that change when it does."""
+
+    stated: int
+    """The inventory: it bears on every minute."""
+    learnt: Mapping[datetime, int]
+    """What telemetry taught of addresses, by the hour that it bears on."""
+
+    def of(self, minute: datetime) -> int:
+        """What bears on a minute."""
+        return self.stated ^ self.learnt.get(minute.replace(minute=0), 0)
 
 
-def _dirty_minutes(engine: Engine, kind: Kind, until: datetime, knowledge: int) -> dict[datetime, int]:
-    parameters = {"edge_kind": kind, "until": until, "knowledge": knowledge, "row_limit": MINUTES_LIMIT}
-    return _minutes(engine, "dependencies/dirty_minutes", parameters)
+NO_KNOWLEDGE = _Knowledge(0, {})
+_LEARNT = pa.schema([("hour", pa.timestamp("s", "UTC")), ("knowledge", pa.uint64())])
+
+
+def _knowledge(engine: Engine) -> _Knowledge:
+    stated: int = engine.query(load("dependencies/knowledge").text)["knowledge"][0].as_py()
+    rows = engine.query(load("dependencies/learnt_knowledge").text, {"row_limit": MINUTES_LIMIT})
+    return _Knowledge(stated, dict(zip(rows["hour"].to_pylist(), rows["knowledge"].to_pylist(), strict=True)))
+
+
+def _dirty_minutes(engine: Engine, kind: Kind, until: datetime, knowledge: _Knowledge) -> dict[datetime, int]:
+    parameters = {"edge_kind": kind, "until": until, "knowledge": knowledge.stated, "row_limit": MINUTES_LIMIT}
+    columns = [
+        pa.array(list(knowledge.learnt), _LEARNT[0].type),
+        pa.array(list(knowledge.learnt.values()), pa.uint64()),
+    ]
+    learnt = {"learnt_knowledge": pa.table(columns, schema=_LEARNT)}
+    rows = engine.query(load("dependencies/dirty_minutes").text, parameters, external=learnt)
+    return dict(zip(rows["minute"].to_pylist(), rows["records"].to_pylist(), strict=True))
 
 
 def _with_partners(engine: Engine, dirty: Mapping[datetime, int], horizon_s: int) -> dict[datetime, int]:
@@ -111,7 +139,7 @@ def _derive_minutes(
     engine: Engine,
     kind: Kind,
     minutes: Mapping[datetime, int],
-    knowledge: int,
+    knowledge: _Knowledge,
     generation: int,
     now: datetime,
     horizon_s: int,
@@ -138,7 +166,7 @@ def _derive_coarse(engine: Engine, kind: Kind, minutes: Sequence[datetime], gene
         for since, until in _ranges(periods, length):
             parameters = {**numbered, "edge_kind": kind, "since": since, "until": until}
             engine.execute(load(statement).text, parameters)
-        _mark(engine, kind, grain, dict.fromkeys(periods, 0), 0, numbered)
+        _mark(engine, kind, grain, dict.fromkeys(periods, 0), NO_KNOWLEDGE, numbered)
 
 
 def _mark(
@@ -146,7 +174,7 @@ def _mark(
     kind: Kind,
     grain: str,
     periods: Mapping[datetime, int],
-    knowledge: int,
+    knowledge: _Knowledge,
     numbered: Mapping[str, Any],
 ) -> None:
     parameters = {
@@ -155,7 +183,7 @@ def _mark(
         "grain": grain,
         "periods": [(period - _EPOCH) // timedelta(seconds=1) for period in periods],
         "records": list(periods.values()),
-        "knowledge": knowledge,
+        "knowledge": [knowledge.of(period) for period in periods],
     }
     engine.execute(load("dependencies/mark_derived").text, parameters)
 

@@ -15,11 +15,12 @@ import pyarrow as pa
 from collector.contract import MESSAGE, Batch, DeadLetter, Decoder
 from collector.edge_ids import edge_ids
 from collector.identity.addresses import AddressBook, complete
+from collector.identity.sightings import call_sightings, span_sightings
 from collector.ingest.isolate import isolate
 from collector.operations.names import OperationBook, name_operations
 from collector.sources.source import Bounds, Cut
 from storage.conform import conform
-from storage.tables import CALLS, DEAD_LETTERS, EDGE_KEYS, TABLES
+from storage.tables import CALLS, DEAD_LETTERS, EDGE_KEYS, SIGHTINGS, SPANS, TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class _Content:
     edge_keys: pa.RecordBatch | None
     dead: Sequence[DeadLetter]
     letters: pa.RecordBatch | None
+    seen: Sequence[pa.RecordBatch]
+    """Rows of `address_sightings`."""
 
 
 def prepare(
@@ -92,6 +95,8 @@ def prepare(
         found = content(rest)
     token = f"{batch.cluster_id}/{batch.topic_id}/{batch.partition}/{bounds.first}-{bounds.last}/{bounds.decoder}"
     inserts = [Insert(name, table, f"{token}/{name}") for name, table in found.tables.items()]
+    if found.seen:
+        inserts.append(Insert(SIGHTINGS.name, _joined(found.seen), f"{token}/{SIGHTINGS.name}"))
     letters = [found.letters] if found.letters is not None else []
     if broken:
         letters.append(_dead_letters(batch, broken, bounds.received_at, dead_letter_bytes))
@@ -108,9 +113,12 @@ def _content(
     decoded = decoder.decode(batch.values)
     tables: dict[str, pa.RecordBatch] = {}
     edge_keys: pa.RecordBatch | None = None
+    seen: list[pa.RecordBatch] = []
     for name, columns in decoded.tables.items():
         if columns.num_rows == 0:
             continue
+        if name in _SEEN and (sightings := _SEEN[name](columns)) is not None:
+            seen.append(conform(SIGHTINGS, sightings, received_on=bounds.received_at.date()))
         if name == CALLS.name:
             columns, keys = _with_edges(name_operations(complete(columns, book), operations))
             edge_keys = conform(EDGE_KEYS, keys, received_on=bounds.received_at.date())
@@ -123,7 +131,10 @@ def _content(
             offset=batch.offsets.take(columns.column(MESSAGE)),
         )
     letters = _dead_letters(batch, decoded.dead, bounds.received_at, keep_bytes) if decoded.dead else None
-    return _Content(tables, edge_keys, decoded.dead, letters)
+    return _Content(tables, edge_keys, decoded.dead, letters, seen)
+
+
+_SEEN = {CALLS.name: call_sightings, SPANS.name: span_sightings}
 
 
 def _renumbered(dead: Sequence[DeadLetter], broken: Sequence[DeadLetter], messages: int) -> Sequence[DeadLetter]:

@@ -34,7 +34,7 @@ def test_only_what_differs_is_changed(engine: Engine, unlimited: None) -> None:
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' "
         "AND NOT match(create_table_query, ' TTL toDate[^,]*SETTINGS') ORDER BY name"
     )
-    assert endless["name"].to_pylist() == ["aliases", "inventory", "schema_migrations"]
+    assert endless["name"].to_pylist() == ["aliases", "inventory", "operations", "schema_migrations"]
     assert apply(engine, Retention(raw_days=5)) == [Change("calls", "raw", 5)]
     assert apply(engine, Retention(raw_days=0)) == [Change("calls", "raw", 0)]
     assert Change("edges_1m", "", 0) in apply(engine, Retention(raw_days=0, minutes_days=0))

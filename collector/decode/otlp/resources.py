@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from collector.decode.otlp.attributes import Attributes
 from collector.decode.otlp.text import names, offsets_of
+from collector.identity.sightings import POD_IP
 
 # In order: the first that the resource carries.
 IDENTITY: dict[str, tuple[str, ...]] = {
@@ -24,6 +25,7 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     ),
     "version": ("service.version",),
     "pod": ("k8s.pod.name",),
+    POD_IP: ("k8s.pod.ip",),
 }
 _WANTED = frozenset(key.encode() for keys in IDENTITY.values() for key in keys)
 

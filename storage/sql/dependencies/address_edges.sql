@@ -12,7 +12,7 @@ WITH
     named_addresses AS (
         SELECT toIPv6OrZero(name) AS ip, name, cluster, namespace, workload, service, version, valid_from, valid_to
         FROM aliases FINAL
-        WHERE kind IN ('pod_ip', 'service_ip') AND toIPv6OrZero(name) != toIPv6('::')
+        WHERE kind IN ('pod_ip', 'service_ip') AND toIPv6OrZero(name) != toIPv6('::') AND valid_from < valid_to
     ),
     spoken_for AS (
         SELECT ip, any(said) AS names
