@@ -11,7 +11,17 @@ from clickhouse_cityhash.cityhash import CityHash64  # pyright: ignore[reportMis
 
 from storage.conform import conform
 from storage.engine import Engine
-from storage.tables import CALLS, EDGE_KEY_FIELDS, EDGE_KEYS, FLOW_MESHES, LOGGED_BIT, SPANS, Table, arrow_schema
+from storage.tables import (
+    CALLS,
+    EDGE_KEY_FIELDS,
+    EDGE_KEYS,
+    FLOW_MESHES,
+    LOGGED_BIT,
+    METRIC_POINTS,
+    SPANS,
+    Table,
+    arrow_schema,
+)
 
 T0 = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 
@@ -46,6 +56,20 @@ def call(ts_s: float, **fields: Any) -> dict[str, Any]:
     return {**row, "logged": sum(1 << LOGGED_BIT[name] for name in row if name in LOGGED_BIT)}
 
 
+def point(ts_s: float, name: str, attributes: Mapping[str, str], amount: float, **fields: Any) -> dict[str, Any]:
+    """One metric point's columns: a cumulative counter at `amount`, or with buckets a histogram of so many values."""
+    kind = "histogram" if "bucket_counts" in fields else "sum"
+    row = {
+        "type": kind,
+        "temporality": "cumulative",
+        "monotonic": 1,
+        "start_ts": datetime(1970, 1, 1, tzinfo=UTC),
+        **fields,
+    }
+    value = {"value": float(amount)} if row["type"] == "sum" else {"count": int(amount)}
+    return {"ts": at(ts_s), "name": name, "attributes": dict(attributes), **value, **row}
+
+
 def insert(engine: Engine, table: Table, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
     """Insert rows given as mappings; what a row lacks gets the column's default."""
     listed = list(rows)
@@ -64,6 +88,11 @@ def insert(engine: Engine, table: Table, rows: Iterable[Mapping[str, Any]], toke
 def insert_spans(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
     """Insert spans made by `span`."""
     insert(engine, SPANS, rows, token)
+
+
+def insert_points(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
+    """Insert metric points made by `point`."""
+    insert(engine, METRIC_POINTS, rows, token)
 
 
 def insert_calls(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str | None = None) -> None:
