@@ -1,33 +1,28 @@
 """The service dependency map of a window: edge keys are named in Python, their numbers are summed by the engine.
 
-endpoints + aliases ──► Names ──► endpoint_nodes (external table) ──► edge_numbers.sql ──► ServiceMap
+edge_keys + aliases ──► MapKeys ──► totals (sums of the window), edge_numbers.sql (hour by hour) ──► ServiceMap
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
-
-from analyzers.dependencies.histograms import quantiles_us
+from analyzers.dependencies.histograms import bounded_quantiles_us, quantiles_us
+from analyzers.dependencies.map_keys import ROW_LIMIT, Flags, MapKeys, map_keys
+from analyzers.dependencies.metric_rows import metric_slack, without_nameless_metrics
 from analyzers.dependencies.model import EVIDENCE_RANK, Direction, Edge, Evidence, Node, NodeKind, ServiceMap
-from analyzers.dependencies.names import EXTERNAL, UNKNOWN, Alias, Endpoint, Names, split_node
+from analyzers.dependencies.names import EXTERNAL, UNKNOWN, split_node
+from analyzers.dependencies.proxies import Proxies, injected
+from analyzers.dependencies.totals import totals
+from analyzers.dependencies.windows import Window
 from storage.engine import Engine
 from storage.sql import load
 
-ROW_LIMIT = 1_000_000
-"""Most endpoints, aliases and edges that one map reads."""
-
-EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE = timedelta(minutes=1)
-
 SIDES = ("source", "destination")
+QUANTILES = (0.5, 0.95, 0.99)
 
 
 def service_map(
@@ -49,116 +44,50 @@ def service_map(
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    endpoints = _endpoints(engine)
-    names = Names(_aliases(engine), endpoints.values())
-    placed, nodes = _place(endpoints, names)
-    window = _Window.of(since, until)
-    rows = engine.query(
-        load("dependencies/edge_numbers").text,
-        {**window.parameters(), "row_limit": ROW_LIMIT},
-        external={"endpoint_nodes": placed},
-    ).to_pylist()
+    keys = map_keys(engine)
+    window = Window.of(*_bounded(engine, since, until))
+    settled = totals(engine, keys, window)
+    rows = [*settled.rows, *_by_hours(engine, keys, window, settled.unsettled)]
     first, last = _extent(rows)
-    shown = (window.head_since if since else first, window.tail_until if until else last)
-    return _assemble(rows, nodes, names.gateways, shown, namespace, service)
+    shown = (window.since if since else first, window.until if until else last)
+    known = injected(engine, window.since, window.until)
+    return _assemble(rows, keys.nodes, keys.gateways, known, shown, namespace, service)
 
 
-def _endpoints(engine: Engine) -> Mapping[int, Endpoint]:
-    """Every side of an edge key of the store, by its hash."""
-    rows = engine.query(load("dependencies/endpoints").text, {"row_limit": ROW_LIMIT}).to_pylist()
-    return {row.pop("endpoint"): Endpoint(**row) for row in rows}
+def _bounded(
+    engine: Engine, since: datetime | None, until: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """The window, where it has no end that of what is stored: a short store is then read by hours, not by days."""
+    if since and until:
+        return since, until
+    stored = engine.query(load("dependencies/days_stored").text).to_pylist()[0]
+    return since or stored["first"], until or stored["last"] + timedelta(days=1)
 
 
-def _aliases(engine: Engine) -> Sequence[Alias]:
-    table = engine.query(load("dependencies/aliases").text, {"row_limit": ROW_LIMIT})
-    return [
-        Alias(
-            kind=row["kind"],
-            cluster=row["cluster"],
-            name_namespace=row["name_namespace"],
-            name=row["name"],
-            valid_from=_micros(row["valid_from"]),
-            valid_to=_micros(row["valid_to"]),
-            namespace=row["namespace"],
-            workload=row["workload"],
-            service=row["service"],
-            is_gateway=bool(row["is_gateway"]),
-        )
-        for row in table.to_pylist()
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A window cut into a ragged head in minutes, whole hours, and a ragged tail in minutes."""
-
-    head_since: datetime
-    hours_since: datetime
-    hours_until: datetime
-    tail_until: datetime
-
-    @classmethod
-    def of(cls, since: datetime | None, until: datetime | None) -> _Window:
-        start = max(since or EARLIEST, EARLIEST).astimezone(UTC).replace(second=0, microsecond=0)
-        end = min(until or LATEST, LATEST).astimezone(UTC)
-        if end.second or end.microsecond:
-            end = end.replace(second=0, microsecond=0) + _MINUTE
-        first_hour = start if start.minute == 0 else start.replace(minute=0) + timedelta(hours=1)
-        last_hour = end.replace(minute=0)
-        if last_hour <= first_hour:
-            return cls(start, end, end, end)
-        return cls(start, first_hour, last_hour, end)
-
-    def parameters(self) -> dict[str, datetime]:
-        return {
-            "head_since": self.head_since,
-            "head_until": self.hours_since,
-            "hours_since": self.hours_since,
-            "hours_until": self.hours_until,
-            "tail_since": self.hours_until,
-            "tail_until": self.tail_until,
-        }
-
-
-def _place(endpoints: Mapping[int, Endpoint], names: Names) -> tuple[pa.Table, Sequence[str]]:
-    """The external table endpoint_nodes, and the id of each of its node numbers."""
-    numbers: dict[str, int] = {}
-    rows = [
-        (endpoint, numbers.setdefault(segment.node, len(numbers)), segment.valid_from, segment.valid_to)
-        for endpoint, described in endpoints.items()
-        for segment in names.segments(described)
-    ]
-    schema = pa.schema(
-        [
-            ("endpoint", pa.uint64()),
-            ("node", pa.uint32()),
-            ("valid_from", pa.timestamp("us", "UTC")),
-            ("valid_to", pa.timestamp("us", "UTC")),
-        ]
-    )
-    end = _micros(LATEST)
-    columns = [
-        [row[0] for row in rows],
-        [row[1] for row in rows],
-        [min(row[2], end) for row in rows],
-        [min(row[3], end) for row in rows],
-    ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema), list(numbers)
+def _by_hours(engine: Engine, keys: MapKeys, window: Window, chosen: Flags) -> Sequence[Mapping[str, Any]]:
+    """Rows of the chosen edges, whose reporter is chosen hour by hour."""
+    if not chosen.any():
+        return []
+    parameters = {**window.by_hours(), "row_limit": ROW_LIMIT}
+    external = {"edge_nodes": keys.table(chosen)}
+    return engine.query(load("dependencies/edge_numbers").text, parameters, external=external).to_pylist()
 
 
 def _assemble(
     rows: Sequence[Mapping[str, Any]],
     nodes: Sequence[str],
-    known_gateways: set[str],
+    known_gateways: frozenset[str],
+    known_sidecars: Mapping[str, bool],
     shown: tuple[datetime | None, datetime | None],
     namespace: str | None,
     service: str | None,
 ) -> ServiceMap:
     by_edge: dict[tuple[str, str], dict[Evidence, Mapping[str, Any]]] = defaultdict(dict)
+    rows = without_nameless_metrics(rows, nodes)
     for row in rows:
         by_edge[nodes[int(row["source"])], nodes[int(row["destination"])]][row["evidence"]] = row
     gateways = known_gateways | {nodes[int(row["source"])] for row in rows if row["gateway_rows"]}
+    proxies = Proxies.of(by_edge.items(), known_sidecars)
     seconds = _seconds(shown)
     edges: list[Edge] = []
     traits: dict[str, tuple[set[str], set[str]]] = {}
@@ -170,7 +99,7 @@ def _assemble(
             for row in evidence.values():
                 versions.update(filter(None, row[f"{side}_versions"]))
                 principals.update(filter(None, row[f"{side}_principals"]))
-        edges.append(_edge(pair, evidence, pair[0] in gateways, seconds))
+        edges.append(_edge(pair, evidence, pair[0] in gateways, proxies, seconds))
     found = [_node(node, gateways, *traits[node]) for node in sorted(traits)]
     return ServiceMap(*shown, found, sorted(edges, key=lambda edge: (edge.source, edge.destination)))
 
@@ -184,12 +113,12 @@ def _edge(
     pair: tuple[str, str],
     evidence: Mapping[Evidence, Mapping[str, Any]],
     from_gateway: bool,
+    proxies: Proxies,
     seconds: float | None,
 ) -> Edge:
     kinds: list[Evidence] = [kind for kind in EVIDENCE_RANK if kind in evidence]
     row = evidence[kinds[0]]
-    quantiles = quantiles_us(row["histogram"], (0.5, 0.95, 0.99))
-    p50, p95, p99 = (None, None, None) if quantiles is None else [round(q / 1000, 6) for q in quantiles]
+    p50, p95, p99 = _quantiles_ms(row)
     return Edge(
         source=pair[0],
         destination=pair[1],
@@ -198,7 +127,7 @@ def _edge(
         requests=row["requests"],
         attempts=row["destination_requests"] if row["destination_rows"] else None,
         errors=row["errors"],
-        denied=row["denied"] if row["verdict_rows"] and kinds[0] == "log" else None,
+        denied=row["denied"] if row["verdict_rows"] and kinds[0] in ("log", "flow") else None,
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
@@ -206,8 +135,8 @@ def _edge(
         statuses=_statuses(row),
         grpc_statuses={str(status): count for status, count in sorted(row["grpc_statuses"])},
         faults=dict(sorted(row["faults"])),
-        disagreements=_disagreements(evidence, kinds),
-        bypass=False,
+        disagreements=[*_disagreements(evidence, kinds, seconds), *proxies.silence(pair, evidence)],
+        bypass=proxies.is_bypassed(pair, evidence),
         mtls_share=round(row["mtls"] / row["tls_known"], 6) if row["tls_known"] else None,
         bytes_sent=row["bytes_sent"] if row["sized"] else None,
         bytes_received=row["bytes_received"] if row["sized"] else None,
@@ -216,6 +145,15 @@ def _edge(
         last_seen=max(found["last_ts"] for found in evidence.values()),
         principals=sorted({p for found in evidence.values() for p in found["source_principals"] if p}),
     )
+
+
+def _quantiles_ms(row: Mapping[str, Any]) -> Sequence[float | None]:
+    """p50, p95 and p99 (ms), from our own histogram or, for metrics, from one with bounds of its own."""
+    if "quantiles_us" in row:
+        found = row["quantiles_us"]
+    else:
+        found = quantiles_us(row["histogram"], QUANTILES) or bounded_quantiles_us(row["bounds_histogram"], QUANTILES)
+    return [None if quantile is None else round(quantile / 1000, 6) for quantile in found]
 
 
 def _statuses(row: Mapping[str, Any]) -> Mapping[str, int]:
@@ -240,22 +178,29 @@ def _commonest(counts: Sequence[tuple[str, int]]) -> str | None:
 
 
 def _disagreements(
-    evidence: Mapping[Evidence, Mapping[str, Any]], kinds: Sequence[Evidence]
+    evidence: Mapping[Evidence, Mapping[str, Any]], kinds: Sequence[Evidence], seconds: float | None
 ) -> Sequence[Mapping[str, Any]]:
-    """What the two sides, or two kinds of evidence, say differently about the number of requests."""
+    """What the two sides, or two kinds of evidence, say differently about the number of requests.
+
+    Counters are read once in a while, so a metric's count begins and ends at other moments than the window does. Flows count
+    connections, which carry any number of requests: they are not compared.
+    """
     found: list[Mapping[str, Any]] = []
     best = evidence[kinds[0]]
     sent, received = best["source_requests"], best["destination_requests"]
     if best["destination_rows"] and sent > received:
         found.append({"what": "requests", "between": ["source", "destination"], "values": [sent, received]})
     for other in kinds[1:]:
-        if evidence[other]["requests"] != best["requests"]:
+        if other == "flow":
+            continue
+        apart = abs(evidence[other]["requests"] - best["requests"])
+        if apart > (metric_slack(best["requests"], seconds) if "metric" in (other, kinds[0]) else 0):
             values = [best["requests"], evidence[other]["requests"]]
             found.append({"what": "requests", "between": [kinds[0], other], "values": values})
     return found
 
 
-def _node(node: str, gateways: set[str], versions: set[str], principals: set[str]) -> Node:
+def _node(node: str, gateways: frozenset[str], versions: set[str], principals: set[str]) -> Node:
     namespace, service = split_node(node)
     kind: NodeKind = "service"
     if node == UNKNOWN:
@@ -277,7 +222,3 @@ def _seconds(shown: tuple[datetime | None, datetime | None]) -> float | None:
     """Length of the window that was counted; None when it is a single moment."""
     start, end = shown
     return None if start is None or end is None or end <= start else (end - start).total_seconds()
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)

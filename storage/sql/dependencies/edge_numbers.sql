@@ -3,27 +3,31 @@
 -- sees requests comes before all that see only the connections under them (ztunnel beside a waypoint or a sidecar).
 -- Whole hours come from the hour rollups, ragged ends from the minutes; what retention left only in coarser tables is
 -- taken from there (rows that arrived before the finer table's first arrival day).
--- External: endpoint_nodes(endpoint UInt64, node UInt32, valid_from, valid_to DateTime64): the node of each side of an
--- edge key (view edge_endpoints), and when.
+-- External: edge_nodes(edge_id, evidence, reporter, direction, protocol, tls, source_version, source_principal,
+-- destination_version, destination_principal, source UInt32, destination UInt32, valid_from, valid_to DateTime64): what a
+-- base edge id stands for, and between which nodes, when. Edges that are not in it are left out.
 -- Inputs: head_since..head_until and tail_since..tail_until (minutes), hours_since..hours_until (whole hours), all UTC
 -- seconds; row_limit (rows).
--- Output: one row per edge (source and destination are node numbers) and evidence; histogram has the buckets of edges_1m.
+-- Output: one row per edge (source and destination are node numbers) and evidence; histogram has the buckets of edges_1m,
+-- bounds_histogram those of metrics (upper bound in us -> count).
 WITH
     -- An empty table keeps nothing: then everything older comes from the coarser one.
-    (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM edges_1m) AS minutes_kept_from,
-    (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM edges_1h) AS hours_kept_from,
+    (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM base_edges_1m) AS minutes_kept_from,
+    (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM base_edges_1h) AS hours_kept_from,
     (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1m) AS derived_minutes_kept_from,
     (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1h) AS derived_hours_kept_from,
     edge_rows AS (
         SELECT minute AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
-            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
-        FROM edges_1m
+            statuses, grpc_statuses, faults, histogram, CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
+            first_ts, last_ts
+        FROM base_edges_1m
         WHERE (minute >= {head_since:DateTime64(0, 'UTC')} AND minute < {head_until:DateTime64(0, 'UTC')})
             OR (minute >= {tail_since:DateTime64(0, 'UTC')} AND minute < {tail_until:DateTime64(0, 'UTC')})
         UNION ALL
         SELECT hour AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
-            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
-        FROM edges_1h
+            statuses, grpc_statuses, faults, histogram, CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
+            first_ts, last_ts
+        FROM base_edges_1h
         WHERE (hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
             OR (received_on < minutes_kept_from
                 AND ((hour >= toStartOfHour({head_since:DateTime64(0, 'UTC')}) AND hour < {head_until:DateTime64(0, 'UTC')})
@@ -32,13 +36,14 @@ WITH
         SELECT day AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
             statuses, grpc_statuses, faults,
             mapApply((bucket, n) -> (CAST(if(bucket <= 0, bucket, 5 * bucket - 2), 'Int16'), n), histogram) AS histogram,
+            CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
             first_ts, last_ts
         FROM edges_1d
         WHERE received_on < hours_kept_from
             AND day >= toStartOfDay({head_since:DateTime64(0, 'UTC')}) AND day < {tail_until:DateTime64(0, 'UTC')}
         UNION ALL
-        SELECT minute AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
-            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+        SELECT minute AS t, base_edge_id AS edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults, histogram, bounds_histogram, first_ts, last_ts
         FROM derived_edges_1m
         WHERE ((minute >= {head_since:DateTime64(0, 'UTC')} AND minute < {head_until:DateTime64(0, 'UTC')})
             OR (minute >= {tail_since:DateTime64(0, 'UTC')} AND minute < {tail_until:DateTime64(0, 'UTC')}))
@@ -47,8 +52,8 @@ WITH
                 WHERE grain = '1m' AND period >= {head_since:DateTime64(0, 'UTC')} AND period < {tail_until:DateTime64(0, 'UTC')}
                 GROUP BY kind, period)
         UNION ALL
-        SELECT hour AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
-            statuses, grpc_statuses, faults, histogram, first_ts, last_ts
+        SELECT hour AS t, base_edge_id AS edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
+            statuses, grpc_statuses, faults, histogram, bounds_histogram, first_ts, last_ts
         FROM derived_edges_1h
         WHERE ((hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
             OR (derived_on < derived_minutes_kept_from
@@ -63,7 +68,7 @@ WITH
         SELECT day AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
             statuses, grpc_statuses, faults,
             mapApply((bucket, n) -> (CAST(if(bucket <= 0, bucket, 5 * bucket - 2), 'Int16'), n), histogram) AS histogram,
-            first_ts, last_ts
+            bounds_histogram, first_ts, last_ts
         FROM derived_edges_1d
         WHERE derived_on < derived_hours_kept_from
             AND day >= toStartOfDay({head_since:DateTime64(0, 'UTC')}) AND day < {tail_until:DateTime64(0, 'UTC')}
@@ -72,19 +77,6 @@ WITH
                 WHERE grain = '1d' AND period >= toStartOfDay({head_since:DateTime64(0, 'UTC')})
                     AND period < {tail_until:DateTime64(0, 'UTC')}
                 GROUP BY kind, period)
-    ),
-    keys AS (
-        SELECT
-            k.edge_id AS edge_id, k.evidence AS evidence, k.reporter AS reporter, k.protocol AS protocol,
-            k.direction AS direction, k.tls AS tls,
-            k.source_version AS source_version, k.source_principal AS source_principal,
-            k.destination_version AS destination_version, k.destination_principal AS destination_principal,
-            s.node AS source, d.node AS destination,
-            greatest(s.valid_from, d.valid_from) AS valid_from, least(s.valid_to, d.valid_to) AS valid_to
-        FROM edge_endpoints AS k
-        INNER JOIN endpoint_nodes AS s ON k.source_endpoint = s.endpoint
-        INNER JOIN endpoint_nodes AS d ON k.destination_endpoint = d.endpoint
-        WHERE greatest(s.valid_from, d.valid_from) < least(s.valid_to, d.valid_to)
     ),
     by_reporter AS (
         SELECT
@@ -97,14 +89,14 @@ WITH
             sum(r.bytes_sent) AS bytes_sent, sum(r.bytes_received) AS bytes_received,
             sumIf(r.requests, k.tls = 'mtls') AS mtls, sumIf(r.requests, k.tls IN ('mtls', 'tls', 'plaintext')) AS tls_known,
             sumMap(r.statuses) AS statuses, sumMap(r.grpc_statuses) AS grpc_statuses, sumMap(r.faults) AS faults,
-            sumMap(r.histogram) AS histogram,
+            sumMap(r.histogram) AS histogram, sumMap(r.bounds_histogram) AS bounds_histogram,
             sumMap(map(k.protocol, r.requests)) AS protocols, sumMap(map(k.direction, r.requests)) AS directions,
             min(r.first_ts) AS first_ts, max(r.last_ts) AS last_ts,
             groupUniqArray(k.source_version) AS source_versions, groupUniqArray(k.destination_version) AS destination_versions,
             groupUniqArray(k.source_principal) AS source_principals,
             groupUniqArray(k.destination_principal) AS destination_principals
         FROM edge_rows AS r
-        INNER JOIN keys AS k ON r.edge_id = k.edge_id
+        INNER JOIN edge_nodes AS k ON r.edge_id = k.edge_id
         WHERE r.t >= k.valid_from AND r.t < k.valid_to
         GROUP BY k.source, k.destination, k.evidence, hour, k.reporter
     ),
@@ -124,8 +116,8 @@ SELECT
     sumIf(requests, reporter = 'destination' AND comparable) AS destination_requests,
     countIf(reporter = 'destination' AND comparable) AS destination_rows,
     sumIf(errors, counted) AS errors,
-    sumIf(denied, reporter IN ('destination', 'gateway', 'waypoint')) AS denied,
-    countIf(reporter IN ('destination', 'gateway', 'waypoint')) AS verdict_rows,
+    sumIf(denied, reporter IN ('destination', 'gateway', 'waypoint') OR evidence = 'flow') AS denied,
+    countIf(reporter IN ('destination', 'gateway', 'waypoint') OR evidence = 'flow') AS verdict_rows,
     sumIf(timed, counted) AS timed,
     sumIf(sized, counted) AS sized,
     sumIf(bytes_sent, counted) AS bytes_sent,
@@ -136,6 +128,7 @@ SELECT
     sumMapIf(grpc_statuses, counted) AS grpc_statuses,
     sumMapIf(faults, counted) AS faults,
     sumMapIf(histogram, counted) AS histogram,
+    sumMapIf(bounds_histogram, counted) AS bounds_histogram,
     sumMapIf(protocols, counted) AS protocols,
     sumMapIf(directions, counted) AS directions,
     min(first_ts) AS first_ts,
