@@ -1,9 +1,11 @@
 """The derivation job: edges that no view can make, written minute by minute and replaced when the minute changes.
 
-Two kinds: `trace` (span pairs arrive in several inserts) and `address` (calls whose caller or destination is known only
-by an address, whose name may be learnt later). A minute whose record count differs from what it was derived from is
-derived again, and so are the minutes of its spans' partners; readers switch to the new generation at once. Any number
-of processes may run it: the same input gives the same edges, and the last generation wins.
+Three kinds: `trace` (span pairs arrive in several inserts), `address` (calls whose caller or destination is known only
+by an address, whose name may be learnt later) and `metric` (counters are cumulative: a point counts what it has more
+than the one before it). A minute whose record count differs from what it was derived from is derived again, and so are
+the minutes that hold partners of its records: the other spans of a pair, the next points of a series. Readers switch to
+the new generation at once. Any number of processes may run it: the same input gives the same edges, and the last
+generation wins.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ import pyarrow as pa
 from storage.engine import Engine
 from storage.sql import load
 
-Kind = Literal["trace", "address"]
-KINDS: tuple[Kind, ...] = ("trace", "address")
+Kind = Literal["trace", "address", "metric"]
+KINDS: tuple[Kind, ...] = ("trace", "address", "metric")
 
 HORIZON_S = 600
 """A span and its parent pair when they begin within this many seconds of each other, however late either arrives."""
+METRIC_HORIZON_S = 900
+"""A metric point continues the one before it of its series when that is at most this many seconds older."""
 RECORDS_PER_STEP = 2_000_000
 """Minutes are derived together until they hold this many records: it bounds the memory of one join."""
 GAP = timedelta(minutes=10)
@@ -42,6 +46,28 @@ class Derived:
     minutes: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far records of a kind depend on each other: seconds, and the statements that find who does."""
+
+    horizon_s: int
+    held: str
+    """Minutes that hold records, and how many."""
+    partners: str
+    """Minutes that hold partners of the records of other minutes."""
+    back: bool
+    """Whether a record also changes what earlier minutes say."""
+
+
+def _reaches(horizon_s: int) -> Mapping[Kind, _Reach]:
+    return {
+        "trace": _Reach(horizon_s, "dependencies/span_minutes", "dependencies/span_partner_minutes", back=True),
+        "metric": _Reach(
+            METRIC_HORIZON_S, "dependencies/metric_minutes", "dependencies/metric_partner_minutes", back=False
+        ),
+    }
+
+
 def derive(engine: Engine, *, now: datetime, until: datetime | None = None, horizon_s: int = HORIZON_S) -> Derived:
     """Bring the derived edges of every minute before `until` up to what is stored.
 
@@ -53,16 +79,17 @@ def derive(engine: Engine, *, now: datetime, until: datetime | None = None, hori
     """
     generations = count((now - _EPOCH) // timedelta(microseconds=1))
     done: dict[str, int] = {}
+    reaches = _reaches(horizon_s)
     for kind in KINDS:
         knowledge = _knowledge(engine) if kind == "address" else NO_KNOWLEDGE
         dirty = _dirty_minutes(engine, kind, until or _END, knowledge)
-        if kind == "trace":
-            dirty = _with_partners(engine, dirty, horizon_s)
-        for step in steps(dirty):
-            _derive_minutes(engine, kind, step, knowledge, next(generations), now, horizon_s)
-        if dirty:
-            _derive_coarse(engine, kind, sorted(dirty), next(generations), now)
-        done[kind] = len(dirty)
+        reach = reaches.get(kind)
+        partners = _partners(engine, dirty, reach) if reach else {}
+        # Partners first: only what is dirty is found again when this run dies in between.
+        for step in (*steps(partners), *steps(dirty)):
+            _derive_minutes(engine, kind, step, knowledge, next(generations), now, reach)
+        _derive_coarse(engine, kind, generations, now)
+        done[kind] = len(dirty) + len(partners)
     return Derived(done)
 
 
@@ -115,19 +142,19 @@ def _dirty_minutes(engine: Engine, kind: Kind, until: datetime, knowledge: _Know
     return dict(zip(rows["minute"].to_pylist(), rows["records"].to_pylist(), strict=True))
 
 
-def _with_partners(engine: Engine, dirty: Mapping[datetime, int], horizon_s: int) -> dict[datetime, int]:
-    """`dirty` and the minutes outside it that hold a partner of one of its spans."""
-    found = dict(dirty)
-    horizon = timedelta(seconds=horizon_s)
+def _partners(engine: Engine, dirty: Mapping[datetime, int], reach: _Reach) -> dict[datetime, int]:
+    """The minutes outside `dirty` that hold a partner of one of its records."""
+    found: dict[datetime, int] = {}
+    horizon = timedelta(seconds=reach.horizon_s)
     for step in steps(dirty):
         since, until = min(step), max(step) + _MINUTE
-        reach = {"since": since - horizon, "until": until + horizon, "row_limit": MINUTES_LIMIT}
+        near = {"since": since - horizon if reach.back else since, "until": until + horizon, "row_limit": MINUTES_LIMIT}
         # Behind a backlog all minutes in reach are dirty themselves: then nobody has to look for partners.
-        if _minutes(engine, "dependencies/span_minutes", reach).keys() <= dirty.keys():
+        if _minutes(engine, reach.held, near).keys() <= dirty.keys():
             continue
-        parameters = {"since": since, "until": until, "horizon_s": horizon_s, "row_limit": MINUTES_LIMIT}
-        found.update(_minutes(engine, "dependencies/partner_minutes", parameters))
-    return found
+        parameters = {"since": since, "until": until, "horizon_s": reach.horizon_s, "row_limit": MINUTES_LIMIT}
+        found.update(_minutes(engine, reach.partners, parameters))
+    return {minute: records for minute, records in found.items() if minute not in dirty}
 
 
 def _minutes(engine: Engine, statement: str, parameters: Mapping[str, Any]) -> dict[datetime, int]:
@@ -142,27 +169,29 @@ def _derive_minutes(
     knowledge: _Knowledge,
     generation: int,
     now: datetime,
-    horizon_s: int,
+    reach: _Reach | None,
 ) -> None:
     numbered = {"generation": generation, "derived_on": now.date()}
     for since, until in _ranges(sorted(minutes), _MINUTE):
         parameters: dict[str, Any] = {**numbered, "since": since, "until": until}
-        if kind == "trace":
-            parameters["horizon_s"] = horizon_s
+        if reach:
+            parameters["horizon_s"] = reach.horizon_s
         engine.execute(load(f"dependencies/{kind}_edges").text, parameters)
     engine.execute(load("dependencies/announce_derived_keys").text, {"generation": generation})
     _mark(engine, kind, "1m", minutes, knowledge, numbered)
 
 
-def _derive_coarse(engine: Engine, kind: Kind, minutes: Sequence[datetime], generation: int, now: datetime) -> None:
-    """Sum the hours and days that hold `minutes` anew."""
-    numbered = {"generation": generation, "derived_on": now.date()}
-    hours = sorted({minute.replace(minute=0) for minute in minutes})
-    days = sorted({hour.replace(hour=0) for hour in hours})
-    for grain, statement, periods, length in (
-        ("1h", "dependencies/derived_hours", hours, timedelta(hours=1)),
-        ("1d", "dependencies/derived_days", days, timedelta(days=1)),
+def _derive_coarse(engine: Engine, kind: Kind, generations: Iterator[int], now: datetime) -> None:
+    """Sum the hours and days anew that hold something newer than they are, whoever derived it."""
+    for fine, grain, statement, length in (
+        ("1m", "1h", "dependencies/derived_hours", timedelta(hours=1)),
+        ("1h", "1d", "dependencies/derived_days", timedelta(days=1)),
     ):
+        stale = {"edge_kind": kind, "fine_grain": fine, "coarse_grain": grain, "row_limit": MINUTES_LIMIT}
+        periods = engine.query(load("dependencies/stale_periods").text, stale)["period"].to_pylist()
+        if not periods:
+            continue
+        numbered = {"generation": next(generations), "derived_on": now.date()}
         for since, until in _ranges(periods, length):
             parameters = {**numbered, "edge_kind": kind, "since": since, "until": until}
             engine.execute(load(statement).text, parameters)

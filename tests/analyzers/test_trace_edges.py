@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -128,6 +128,45 @@ def test_minutes_between_those_derived_before_are_derived_with_their_partners(en
     insert_spans(engine, [span(61, "b", "a", "api", "server")])
     assert derive(engine, now=NOW + timedelta(minutes=1)).minutes["trace"] == 2
     assert [edge.destination for edge in service_map(engine).edges] == ["api"]
+
+
+class _Killed(Exception):
+    """Where a process would have died."""
+
+
+class _Mortal:
+    """An engine whose user dies before the statement number `at`."""
+
+    def __init__(self, engine: Engine, at: int) -> None:
+        self.query = engine.query
+        self.left = at
+        self._engine = engine
+
+    def execute(self, sql: str, parameters: Any = None) -> None:
+        if not self.left:
+            raise _Killed
+        self.left -= 1
+        self._engine.execute(sql, parameters)
+
+
+def test_a_run_that_died_at_any_statement_is_made_up_for(engine: Engine) -> None:
+    insert_spans(engine, [span(0, "a", "", "web", "client", peer_host="x.example")])
+    derive(engine, now=NOW)
+    insert_spans(
+        engine, [span(61, "b", "a", "api", "server"), span(7200, "c", "", "web", "client", peer_host="y.example")]
+    )
+    for at in range(100):
+        mortal = _Mortal(engine, at)
+        try:
+            derive(cast("Engine", mortal), now=NOW + timedelta(minutes=1 + at))
+        except _Killed:
+            continue
+        break
+    assert mortal.left  # the last run had something left to do, and came to its end
+    whole = {(edge.source, edge.destination, edge.requests) for edge in service_map(engine).edges}
+    assert whole == {("web", "api", 1), ("web", "external:y.example", 1)}
+    hours = service_map(engine, datetime(2026, 1, 1, 10, tzinfo=UTC), datetime(2026, 1, 1, 13, tzinfo=UTC))
+    assert {(edge.source, edge.destination, edge.requests) for edge in hours.edges} == whole
 
 
 def test_a_partner_beyond_the_horizon_is_not_paired(engine: Engine) -> None:
