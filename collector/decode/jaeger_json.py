@@ -13,6 +13,7 @@ other references become `links`. The process is the resource.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ from collector.decode.otlp.attributes import Attributes, key_values
 from collector.decode.otlp.text import compact_json, map_distinct
 from collector.decode.span_json import (
     Refusals,
-    event_times,
+    event_time,
     id_column,
     json_value,
     number_column,
@@ -71,6 +72,7 @@ class _Tag(msgspec.Struct, rename="camel", gc=False):
 
 _TAGS = msgspec.json.Decoder(list[_Tag])
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO_OF: Mapping[str, str] = {"BOOL": "false", "INT64": "0", "FLOAT64": "0"}
 
 
@@ -248,9 +250,14 @@ def _events(text: str) -> str:
 
 def _moment(given: Any) -> str:
     """A log's time, µs since 1970 or RFC 3339, as it stands in `events`; `""` for what is none."""
-    text = given if isinstance(given, str) else str(given) if type(given) is int and given >= 0 else None
-    values, _ = times(pa.array([text], pa.string()))
-    return event_times(values.cast(pa.int64()))[0].as_py() or ""
+    if isinstance(given, str):
+        try:
+            moment = datetime.fromisoformat(given)
+        except ValueError:
+            return ""
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        given = (moment - _EPOCH) // timedelta(microseconds=1)
+    return event_time(given) if type(given) is int else ""
 
 
 FORMAT = JsonFormat("jaeger_json", known=KNOWN, recognises=recognises, read=read, finish=finish, table="spans")

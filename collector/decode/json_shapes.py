@@ -6,18 +6,14 @@ Lines that share a template (`json_template`) are cut without a Python object pe
 
 from __future__ import annotations
 
-import codecs
-import json
-import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
-from collector.decode.json_template import Kind, Match, QuotedLines, Template
+from collector.decode.json_object import read_object
+from collector.decode.json_template import Match, QuotedLines, Template
 from collector.decode.limits import Limits
 from collector.decode.operators import TEXT_MAP, empty_maps
 from collector.decode.spans import Mask, Positions, Spans, not_utf8
@@ -25,9 +21,14 @@ from collector.decode.spans import Mask, Positions, Spans, not_utf8
 _MOST_TEMPLATES = 64
 # Lines per block that no template can be made from, before the rest of the block is read one by one.
 _MOST_MODELLESS = 64
+# A template is worth its trials when one in so many of the lines that it is tried on has its shape: a trial costs about
+# a hundredth of reading the line alone. After this many that are not, a block has too many shapes for templates.
+_TRIALS_PER_HIT = 100
+_MOST_UNWORTHY = 8
 # Bytes cut at a time for every known shape: a block stays in the cache, and every shape costs some calls per block.
 _BLOCK_BYTES = 1 << 20
-_RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# Sets of keys whose form is remembered while lines are read one by one.
+_MOST_CLASSIFIED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ def _block(
     odd: list[Positions] = [np.flatnonzero(~open_rows)]
     for template in templates:
         remaining = _cut(template, lines, remaining, offset, classify, known, groups)
-    while len(remaining) and len(templates) < _MOST_TEMPLATES:
+    unworthy = 0
+    while len(remaining) and len(templates) < _MOST_TEMPLATES and unworthy < _MOST_UNWORTHY:
         # The commonest kind first: no number of rare shapes can keep the templates from it.
         counts = lines.quote_count[remaining]
         model = int(remaining[np.argmax(counts == np.bincount(counts).argmax())])
@@ -149,8 +151,13 @@ def _block(
         places = lines.quotes[begin : begin + int(lines.quote_count[model])] - spans.starts[model]
         template = Template.of(spans[model], places, limits.depth)
         if template is not None and len(template.keys) <= limits.keys:
-            templates.append(template)
-            remaining = _cut(template, lines, remaining, offset, classify, known, groups)
+            trials = np.count_nonzero(counts == template.quotes)
+            left = _cut(template, lines, remaining, offset, classify, known, groups)
+            if (len(remaining) - len(left)) * _TRIALS_PER_HIT < trials:
+                unworthy += 1
+            else:
+                templates.append(template)
+            remaining = left
         unread = remaining != model
         if not unread.all():
             odd.append(remaining[~unread])
@@ -232,15 +239,6 @@ def maps_of(columns: list[tuple[str, pa.StringArray]], rows: int) -> pa.MapArray
 # --- one by one ---------------------------------------------------------------------------------------------------
 
 
-def _visible_in_json(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that are no UTF-8 become backslash escapes, themselves escaped, so that the JSON stays valid."""
-    assert isinstance(error, UnicodeDecodeError)
-    return "".join(f"\\\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
-
-
-codecs.register_error("eastwatch.json", _visible_in_json)
-
-
 @dataclass(slots=True)
 class _Form:
     """Records of one form as they are read."""
@@ -260,18 +258,24 @@ def one_by_one(
     """
     refused: Refused = []
     forms: dict[tuple[str, tuple[str, ...]], _Form] = {}
+    classified: dict[tuple[str, ...], str] = {}
     for row, line in zip(rows.tolist(), text, strict=True):
         try:
             record = read_object(line.as_py(), limits)
         except ValueError as error:
             refused.append((row, str(error)))
             continue
-        name = classify(record.keys())
-        kind_of = (name, () if name else tuple(record))
+        keys = tuple(record)
+        name = classified.get(keys)
+        if name is None:
+            name = classify(record.keys())
+            if len(classified) < _MOST_CLASSIFIED:
+                classified[keys] = name
+        kind_of = (name, () if name else keys)
         form = forms.get(kind_of)
         if form is None:
             cells: dict[str, dict[int, tuple[str | None, bool]]] = {key: {} for key in known.get(name, ())}
-            form = forms[kind_of] = _Form(cells, [], [], tuple(record))
+            form = forms[kind_of] = _Form(cells, [], [], keys)
         extra: list[tuple[str, str]] = []
         for key, (value, kind) in record.items():
             column = form.cells.get(key)
@@ -303,108 +307,3 @@ def _sparse(cells: Mapping[int, tuple[str | None, bool]], rows: int) -> JsonColu
         None if present.all() else present,
         None if quoted.all() else quoted,
     )
-
-
-def read_object(line: bytes, limits: Limits) -> dict[str, tuple[str | None, Kind]]:
-    """One JSON object: each key with its value's text and kind.
-
-    Raises:
-        ValueError: one line that says what is wrong and what was expected.
-    """
-    if len(line) > limits.record_bytes:
-        raise ValueError(f"record of {len(line)} bytes, the limit is {limits.record_bytes}")
-    if not line.startswith(b"{"):
-        raise ValueError(f"not a JSON object: it begins with {line[:20]!r}, expected '{{'")
-    valid = line.decode("utf-8", "eastwatch.json")
-    if _depth(valid) > limits.depth:
-        raise ValueError(f"JSON nested deeper than {limits.depth} levels")
-    try:
-        fields = _RAW_OBJECT.decode(valid)
-        record = {name: _value(bytes(raw)) for name, raw in fields.items()}
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        record = _lenient(valid)
-    if len(record) > limits.keys:
-        raise ValueError(f"JSON object with {len(record)} keys, the limit is {limits.keys}")
-    for name, (value, _) in record.items():
-        if value is not None and len(value) > limits.value_bytes // 4 and len(value.encode()) > limits.value_bytes:
-            raise ValueError(f"key {name[:80]!r} holds {len(value.encode())} bytes, the limit is {limits.value_bytes}")
-    return record
-
-
-def _value(raw: bytes) -> tuple[str | None, Kind]:
-    first = raw[:1]
-    if first == b'"':
-        return msgspec.json.decode(raw, type=str), "string"
-    if first in (b"{", b"["):
-        return raw.decode(), "nested"
-    if first == b"n":
-        return None, "null"
-    return raw.decode(), "bool" if first in (b"t", b"f") else "number"
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _lenient(line: str) -> dict[str, tuple[str | None, Kind]]:
-    """For lines that strict JSON refuses but whose content is clear: raw control characters, lone surrogates."""
-    try:
-        fields: Any = json.loads(
-            line, strict=False, parse_constant=_no_constant, parse_int=_Number, parse_float=_Number
-        )
-    except RecursionError:
-        raise ValueError("JSON nested too deep") from None
-    except ValueError as error:
-        raise ValueError(f"not valid JSON: {_one_line(str(error))}") from None
-    if not isinstance(fields, dict):
-        raise ValueError("not a JSON object")
-    record: dict[str, tuple[str | None, Kind]] = {}
-    for name, value in fields.items():
-        record[_encodable(name)] = _lenient_value(value)
-    return record
-
-
-class _Number(str):
-    """A number as it was written."""
-
-    __slots__ = ()
-
-
-def _lenient_value(value: Any) -> tuple[str | None, Kind]:
-    if value is None:
-        return None, "null"
-    if isinstance(value, bool):
-        return ("true" if value else "false"), "bool"
-    if isinstance(value, _Number):
-        return str(value), "number"
-    if isinstance(value, str):
-        return _encodable(value), "string"
-    return json.dumps(value, separators=(",", ":")), "nested"
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates cannot be stored as UTF-8: they become backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
-
-
-# A whole string, or the rest of the text from a quote that nothing closes.
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
-
-
-def _depth(text: str) -> int:
-    """Levels of nesting. Brackets inside strings may add to it only where strings hold more than the limit of them."""
-    if text.count("{") + text.count("[") <= 8:
-        return 1
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
-        if bracket in "{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from collector.decode.values import unsigned
 from collector.trace_ids import hex_ids
 
 Mask = npt.NDArray[np.bool_]
+_EPOCH = datetime(1970, 1, 1)
 _LONGEST_US = (1 << 63) - 1
 
 
@@ -87,6 +89,13 @@ def number_column(text: pa.StringArray) -> pa.UInt64Array:
 def event_times(microseconds: pa.Array) -> pa.StringArray:
     """Times (µs since 1970) as they stand in `events`."""
     return pc.replace_substring(microseconds.cast(pa.timestamp("us", "UTC")).cast(pa.string()), " ", "T")
+
+
+def event_time(microseconds: int) -> str:
+    """One time (µs since 1970) as it stands in `events`; `""` outside 1971..2099."""
+    if not EARLIEST_US <= microseconds < LATEST_US:
+        return ""
+    return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def text_map(counts: npt.NDArray[np.int64], keys: list[str], values: list[str]) -> pa.MapArray:

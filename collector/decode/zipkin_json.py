@@ -34,7 +34,7 @@ from collector.decode.otlp.text import compact_json, map_distinct, names, offset
 from collector.decode.otlp.urls import host_of
 from collector.decode.span_json import (
     Refusals,
-    event_times,
+    event_time,
     id_column,
     json_value,
     number_column,
@@ -189,16 +189,15 @@ def _events(text: str) -> str:
     found = _read_annotations(text)
     if not found:
         return ""
-    times = event_times(pa.array([at for at, _ in found], pa.int64())).to_pylist()
     events: list[Mapping[str, Any]] = []
-    for ts, (_, value) in zip(times, found, strict=True):
+    for at, value in found:
         name, _, rest = value.partition("|")
         inner = json_value(rest.rpartition("|")[0]) if rest.startswith("{") else None
         if isinstance(inner, dict):
             attributes = {key: item if isinstance(item, str) else compact_json(item) for key, item in inner.items()}
-            events.append({"ts": ts, "name": name, "attributes": attributes})
+            events.append({"ts": event_time(at), "name": name, "attributes": attributes})
         else:
-            events.append({"ts": ts, "name": value, "attributes": {}})
+            events.append({"ts": event_time(at), "name": value, "attributes": {}})
     return compact_json(events)
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.decode.json_shapes import Refused, Shape, one_by_one, read_object, shapes
+from collector.decode.json_object import read_object
+from collector.decode.json_shapes import Refused, Shape, one_by_one, shapes
 from collector.decode.json_template import QuotedLines, Template
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.spans import Spans
