@@ -36,10 +36,12 @@ HOSTILE = '\x1b[31m"><script>$(reboot)\u2028'
 CALLS = [
     {"ts": "2026-03-02T10:00:00.5Z", "source_namespace": "shop", "source_service": "web", "reporter": "source"}
     | {"destination_namespace": "shop", "destination_service": "orders", "status": status, "duration_us": 1250}
+    | {"request_id": "r-1"}
     for status in (200, 200, 503)
 ] + [
     {"ts": "2026-03-02T10:01:00Z", "source_service": HOSTILE, "destination_service": "orders", "tls": "mtls"}
-    | {"reporter": "destination", "source_principal": "spiffe://cluster.local/ns/shop/sa/web", "fault": "callee"},
+    | {"reporter": "destination", "source_principal": "spiffe://cluster.local/ns/shop/sa/web", "fault": "callee"}
+    | {"request_id": "r-1"},
     {"ts": "2026-03-02T10:02:00Z", "source_ip": "10.1.9.4", "destination_service": "orders", "grpc_status": 14}
     | {"destination_namespace": "shop", "protocol": "grpc", "verdict": "denied", "reporter": "destination"},
     {"ts": "2026-03-02T10:03:00Z", "source_service": "web", "source_namespace": "shop", "direction": "egress"}
@@ -102,6 +104,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "ingest": eastwatch_json("ingest", f"file:{place / 'mixed.log'}", "--until-idle", *store),
         "ingest:nothing-new": eastwatch_json("ingest", f"file:{place / 'mixed.log'}", "--until-idle", *store),
         "map": eastwatch_json("map", *store),
+        "trace": eastwatch_json("trace", "r-1", *store),
+        "trace:span": eastwatch_json("trace", "5b8efff798038103d269b633813fc60c", *store),
+        "trace:nothing": eastwatch_json("trace", HOSTILE, *store),
         "deadletters-list": eastwatch_json("deadletters", "list", *store),
         "migrate:status": eastwatch_json("migrate", "--status", *store),
     }
@@ -118,7 +123,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
 
 PRINTED = (
     *("migrate:pending", "map:empty", "inventory-load", "ingest", "ingest:nothing-new"),
-    *("map", "deadletters-list", "migrate:status", "demo-once"),
+    *("map", "trace", "trace:span", "trace:nothing", "deadletters-list", "migrate:status", "demo-once"),
 )
 SHARED_NAMES = ("map:empty", "map", "demo-once")
 
@@ -221,6 +226,11 @@ def test_the_small_store_says_what_was_put_in(documents: Documents) -> None:
     assert ("cart", "external:db.example.com") in edges and ("shop/web", "external:api.example.com") in edges
     assert documents["map:empty"] == {"since": None, "until": None, "nodes": [], "edges": []}
     assert documents["deadletters-list"]["total"] == 3
+    hops = [(hop["source"], hop["destination"], hop["evidence"]) for hop in documents["trace"]["hops"]]
+    assert hops == [("shop/web", "shop/orders", ["log"])] * 3 + [(f"shop/{HOSTILE}", "shop/orders", ["log"])]
+    assert (documents["trace"]["failed"], documents["trace:nothing"]["hops"]) == (2, [])
+    (outward,) = documents["trace:span"]["hops"]
+    assert (outward["source"], outward["destination"]) == ("cart", "external:db.example.com")
     payloads = {letter["payload"] for letter in documents["deadletters-list"]["dead_letters"]}
     assert r"\xff\xfe" + "\x1b[2J" in payloads
     pending, status = documents["migrate:pending"], documents["migrate:status"]
