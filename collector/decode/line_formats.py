@@ -19,9 +19,9 @@ from collector.decode import (
     linkerd_apache,
     linkerd_json,
     reactor_netty,
+    zipkin_json,
     ztunnel_json,
     ztunnel_text,
-    zipkin_json,
 )
 from collector.decode.line_format import JsonFormat, LineFormat, TextFormat
 

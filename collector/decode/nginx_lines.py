@@ -1,7 +1,8 @@
 """Lines of ingress-nginx's format `upstreaminfo` → columns of text.
 
 Almost every line has its six quotes and no blanks but the format's own: it is cut at them, in a fraction of the time
-that an expression takes. Other lines (retries, users with blanks) go through the expression, which says what the format is.
+that an expression takes. Other lines (retries, users with blanks) go through the expression, which says what the format
+is.
 """
 
 from __future__ import annotations
