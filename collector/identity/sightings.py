@@ -122,7 +122,7 @@ def call_sightings(calls: pa.RecordBatch) -> pa.RecordBatch | None:
         reached = (is_reporter["source"] | is_reporter["gateway"]) & _logged(logged, "destination_service")
         reached &= calls.column("_upstream_local_ip").is_valid().to_numpy(zero_copy_only=False)
         reached &= ~flag("_weak") & ~flag("_by_address") & (text("direction") != seen.pool.code("egress"))
-        names = dict.fromkeys(_NAMES, nothing)
+        names: dict[str, Codes] = dict.fromkeys(_NAMES, nothing)
         names |= {part: text(f"destination_{part}") for part in ("namespace", "service")}
         seen.add(reached & (names["namespace"] != 0), names, own_address["destination"], "caller", is_gateway=False)
     return seen.table()

@@ -22,6 +22,9 @@ from collector.identity.kubernetes import (
     is_waypoint,
     workload_of,
 )
+from collector.identity.socket_addresses import UNKNOWN, ip_bytes, ip_text
+from collector.inventory.consul import GATEWAY_KINDS
+from collector.inventory.consul import KIND as CONSUL_KIND
 from collector.inventory.items import UNBOUNDED_FROM, UNBOUNDED_TO, Item
 
 _CRON_SUFFIX = re.compile(r"(?P<owner>.+)-\d{8,10}")
@@ -63,6 +66,7 @@ def aliases_of(items: Sequence[Item]) -> list[Alias]:
         *_pod_rows(members),
         *_endpoint_rows(items, members),
         *_service_rows(services, members),
+        *_consul_rows(items),
         *_shared_rows("workload", _by_workload(members, services)),
         *_shared_rows("service_account", _by_account(members)),
     ]
@@ -178,6 +182,39 @@ def _service_rows(services: Mapping[tuple[str, str], Item], members: Iterable[_M
         yield Alias("service", namespace, name, **names)
         for address in service.addresses:
             yield Alias("service_ip", "", address, valid_from=service.valid_from, **names)
+
+
+def _consul_rows(items: Iterable[Item]) -> Iterable[Alias]:
+    """Consul's services by name, identity and address. An address that several services share (a node's) names none."""
+    owners: dict[tuple[str, str], dict[tuple[str, str], Item]] = defaultdict(dict)
+    for item in items:
+        if item.kind != CONSUL_KIND or item.valid_to < UNBOUNDED_TO:
+            continue
+        names: dict[str, Any] = {
+            "namespace": item.namespace,
+            "service": item.name,
+            "is_gateway": item.owner_kind in GATEWAY_KINDS,
+        }
+        yield Alias("service", item.namespace, item.name, **names)
+        yield Alias("service_account", item.namespace, item.name, **names)
+        for entry in item.addresses:
+            virtual, slash, address = entry.rpartition("/")
+            kind = "service_ip" if virtual and slash else "pod_ip" if ip_bytes(address) != UNKNOWN else "host"
+            owners[kind, address][item.namespace, item.name] = item
+    for (kind, address), found in owners.items():
+        if len(found) > 1:
+            continue
+        (namespace, service), item = next(iter(found.items()))
+        yield Alias(
+            kind,
+            "",
+            ip_text(ip_bytes(address)) if kind != "host" else address,
+            namespace=namespace,
+            service=service,
+            pod=item.labels.get("pod-name", ""),
+            version=first_label(item.labels, ("version",)),
+            is_gateway=item.owner_kind in GATEWAY_KINDS,
+        )
 
 
 def _by_workload(

@@ -1,4 +1,4 @@
-"""Bytes of an inventory file → Kubernetes objects as plain dictionaries.
+"""Bytes of an inventory file → objects as plain dictionaries: Kubernetes', and what Consul's catalog lists.
 
 `kubectl get ... -o json|yaml` prints one list; people concatenate documents. JSON and YAML are both read, with several
 documents in one file, lists (`kind: List`, `PodList`) flattened. Duplicate keys, anchors and absurd depth are refused:
@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from collector.errors import BadSource
+from collector.inventory import consul
 
 MAX_BYTES = 256 << 20
 MAX_DEPTH = 64
@@ -41,7 +42,9 @@ def read_objects(name: str, content: bytes) -> list[Object]:
     objects: list[Object] = []
     documents = _json(name, text) if text.lstrip()[:1] in ("{", "[") else _yaml(name, text)
     for number, document in enumerate(documents, 1):
-        if document is not None:
+        if consul.is_catalog(document):
+            objects.extend(_consul(f"{name}: document {number}", document))
+        elif document is not None:
             objects.extend(_flatten(f"{name}: document {number}", document, "", 0))
     if not objects and not text.strip():
         raise BadSource(f"{name}: empty, expected Kubernetes objects as JSON or YAML")
@@ -68,6 +71,14 @@ def _flatten(place: str, document: Any, kind: str, depth: int) -> Iterator[Objec
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):  # pyright: ignore[reportUnknownMemberType]
         raise BadSource(f"{place} ({own}) has no metadata.name, expected a Kubernetes object")
     yield {**found, "kind": own}
+
+
+def _consul(place: str, document: Any) -> Iterator[Object]:
+    for index, found in enumerate(consul.objects(document)):
+        service = found["metadata"]["name"]
+        if not isinstance(service, str) or not service:
+            raise BadSource(f"{place}[{index}]: the service is {_shown(service)}, expected a name")
+        yield found
 
 
 def _shown(value: object) -> str:

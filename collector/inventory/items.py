@@ -233,6 +233,32 @@ def _node(read: _Reader, _: int) -> Item:
     return Item(**_base(read), addresses=tuple(read.address("status.addresses", ip) for ip in ips))
 
 
+def _consul(read: _Reader, _: int) -> Item:
+    """An instance of a Consul service. `addresses`: its own, and `virtual/ADDRESS` for the service's virtual ones."""
+    metadata: Object = read.get("metadata")
+    proxied = read.text("instance.proxied")
+    own = read.text("instance.address")
+    virtual: list[str] = []
+    tagged = read.get("instance.tagged")
+    if isinstance(tagged, dict):
+        for tag in ("virtual", "consul-virtual"):
+            entry: Any = tagged.get(tag)  # pyright: ignore[reportUnknownMemberType]
+            if isinstance(entry, dict) and isinstance(address := entry.get("Address"), str):  # pyright: ignore[reportUnknownMemberType]
+                virtual.append(f"virtual/{read.address('TaggedAddresses', address)}")
+    return Item(
+        kind=read.root["kind"],
+        namespace=str(metadata["namespace"]),
+        name=proxied or str(metadata["name"]),
+        uid="/".join(filter(None, (read.text("instance.node"), read.text("instance.id")))),
+        labels=read.texts("instance.meta"),
+        addresses=(*([own.lower()] if own else []), *virtual),
+        owner_kind=read.text("instance.kind"),
+        owner_name=read.text("instance.datacenter"),
+        ports=(f"/{read.get('instance.port') or ''}/TCP/",),
+        has_sidecar=bool(proxied),
+    )
+
+
 def _plain(read: _Reader, _: int) -> Item:
     return Item(**_base(read))
 
@@ -243,6 +269,7 @@ _KINDS: Mapping[str, Callable[[_Reader, int], Item]] = {
     "EndpointSlice": _slice,
     "Endpoints": _endpoints,
     "Node": _node,
+    "ConsulService": _consul,
     **dict.fromkeys(
         ("ServiceAccount", "Namespace", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"),
         _plain,

@@ -1,12 +1,14 @@
 """Kubernetes lists into the store: tables `inventory` and `aliases`.
 
-A load states what exists at its time. It ends nobody's validity: an address that moved is cut short by its next owner
-when it is looked up, and a pod that left unseen still explains the calls of its own time.
+A load states what exists at its time. It ends the validity of what began without a time of its own and is somebody
+else's now (`validity.py`), and of what a watched file no longer lists. Any other address that moved is cut short by its
+next owner when it is looked up, and a pod that left unseen still explains the calls of its own time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import pyarrow as pa
 from collector.inventory.aliases import Alias, aliases_of
 from collector.inventory.documents import read_objects
 from collector.inventory.items import Item, item_of
+from collector.inventory.validity import with_validity
 from storage import sql
 from storage.conform import conform
 from storage.engine import Engine
@@ -22,6 +25,7 @@ from storage.tables import ALIASES, INVENTORY
 
 EVIDENCE = "inventory"
 MAX_ITEMS = 1_000_000
+MAX_ALIASES = 5_000_000
 BATCH_ROWS = 100_000
 
 
@@ -51,7 +55,14 @@ def parse_inventory(
     return inventory_batch(items, cluster, loaded_at), alias_batch(aliases_of(items), cluster, loaded_at)
 
 
-def load(engine: Engine, documents: Mapping[str, bytes], *, cluster: str = "", loaded_at: datetime) -> Loaded:
+def load(
+    engine: Engine,
+    documents: Mapping[str, bytes],
+    *,
+    cluster: str = "",
+    loaded_at: datetime,
+    before: Mapping[str, bytes] | None = None,
+) -> Loaded:
     """Read files and store them. Pods in one file and services in another, or in an earlier load, are linked.
 
     Args:
@@ -59,6 +70,7 @@ def load(engine: Engine, documents: Mapping[str, bytes], *, cluster: str = "", l
         documents: content by file name.
         cluster: as for `parse_inventory`.
         loaded_at: as for `parse_inventory`.
+        before: what the same files held before: addresses that they no longer list end now.
 
     Raises:
         BadSource: nothing is stored then.
@@ -68,10 +80,23 @@ def load(engine: Engine, documents: Mapping[str, bytes], *, cluster: str = "", l
     kinds = sorted({item.kind for item in items})
     statement = sql.load("collector/stored_inventory")
     stored = engine.query(statement.text, {"cluster": cluster, "kinds": kinds, "row_limit": MAX_ITEMS})
-    aliases = aliases_of([*items, *_stored(stored)])
-    _insert(engine, INVENTORY.name, inventory_batch(items, cluster, loaded_at))
+    at_us = _microseconds(loaded_at)
+    listed = {_identity(item) for item in items}
+    missing = [item for item in (_items(before, loaded_at) if before else []) if _identity(item) not in listed]
+    gone = {_identity(item) for item in missing}
+    others = [item for item in _stored(stored) if _identity(item) not in gone]
+    known = engine.query(sql.load("collector/stored_addresses").text, {"cluster": cluster, "row_limit": MAX_ALIASES})
+    aliases = with_validity(
+        aliases_of([*items, *others]), _stored_aliases(known), aliases_of([*missing, *others]) if missing else [], at_us
+    )
+    ended = [replace(item, valid_to=min(item.valid_to, at_us)) for item in missing]
+    _insert(engine, INVENTORY.name, inventory_batch([*items, *ended], cluster, loaded_at))
     _insert(engine, ALIASES.name, alias_batch(aliases, cluster, loaded_at))
     return Loaded(len(items), len(aliases))
+
+
+def _identity(item: Item) -> tuple[str, str, str, str]:
+    return item.kind, item.namespace, item.name, item.uid
 
 
 def _insert(engine: Engine, table: str, batch: pa.RecordBatch) -> None:
@@ -99,6 +124,14 @@ def _stored(rows: pa.Table) -> list[Item]:
         row["has_sidecar"] = bool(row["has_sidecar"])
         items.append(Item(**row))
     return items
+
+
+def _stored_aliases(rows: pa.Table) -> list[Alias]:
+    found: list[dict[str, Any]] = rows.to_pylist()
+    for row in found:
+        row |= {name: _microseconds(row[name]) for name in ("valid_from", "valid_to")}
+        row["is_gateway"] = bool(row["is_gateway"])
+    return [Alias(**row) for row in found]
 
 
 def _columns(rows: Sequence[Any], names: Sequence[str]) -> dict[str, pa.Array]:
