@@ -12,6 +12,7 @@ things stand between callers and callees and are neither:
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from collector.identity.kubernetes import workload_of
 from collector.identity.principals import parse_principal
 
 _LONGEST = 2048
+# Envoy Gateway puts a hash behind the name of its Gateway.
+_WAYPOINT = re.compile(r"(?:.*-)?waypoint(?:-[0-9a-f]{8})?")
 
 
 class Facts(NamedTuple):
@@ -61,8 +64,8 @@ class Endpoints(NamedTuple):
 
 
 def is_waypoint(workload: str, account: str) -> bool:
-    """Whether these are a waypoint's names, as `istioctl waypoint` and the Gateway controller give them."""
-    return any(name == "waypoint" or name.endswith("-waypoint") for name in (workload, account))
+    """Whether these are a waypoint's names, as `istioctl waypoint` and the controllers of Gateways give them."""
+    return any(_WAYPOINT.fullmatch(name) for name in (workload, account))
 
 
 def _end(pod: str, namespace: str, identity: str, cluster: str) -> End:

@@ -11,7 +11,8 @@ _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\[?\{"), "JSON"),
     (re.compile(rb"\[\S+\] \[\d{1,2}/\w{3}/\d{4}:"), "a session of ingress-nginx (ingress_nginx)"),
     (re.compile(rb"\["), "a text line that begins with '[' as Envoy's do, but its fields do not follow"),
-    (re.compile(rb".{0,60}(?:\baccess\b.{0,80}\bsrc\.addr=)", re.S), "a ztunnel access log line"),
+    (re.compile(rb"ACCESS \["), "an Emissary access log line (emissary_text)"),
+    (re.compile(rb".{0,60}(?:\baccess\b.{0,80}\bsrc\.addr=)", re.S), "a ztunnel access log line (ztunnel_text)"),
     (re.compile(rb"\S+ \S+ \S+ \[\d{4}-[^\]]+\] \""), "a Linkerd access log line (linkerd_apache)"),
     (
         re.compile(rb"(?s:\S+ - .*? \[\d{1,2}/\w{3}/\d{4}:[^\]]+\] \".*\" [0-9-]+ [0-9.-]+ \[[^\]]*\] \[)"),
@@ -30,6 +31,14 @@ _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 )
 
 
+_ENVOY_HEAD = rb"\[[^\]\s]+\] \"[^\"]* (?:HTTP/[0-9.]+|-)\" [0-9]{1,4} \S+ "
+# Of another format's topic only: a reader of these has found more to say.
+_TEXT: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    (re.compile(_ENVOY_HEAD + rb"(?s:.*\|)"), "istio_text", "an Istio access log line (istio_text)"),
+    (re.compile(_ENVOY_HEAD + rb"[0-9-]"), "envoy_text", "an Envoy access log line (envoy_text)"),
+    (re.compile(_ENVOY_HEAD), "istio_text", "an Istio access log line (istio_text)"),
+)
+
 _MOST_NAMED = 3
 _MOST_LOOKED_AT = 2000
 
@@ -47,7 +56,9 @@ def describe_line(line: bytes, accepted: Set[str]) -> str:
     if sum(byte < 9 or 13 < byte < 32 or byte == 127 for byte in head) * 10 > len(head):
         looks = "binary data"
     else:
-        looks = next((words for pattern, words in _LOOKS if pattern.match(line[:_MOST_LOOKED_AT])), "text")
+        begin = line[:_MOST_LOOKED_AT]
+        looks = next((words for pattern, name, words in _TEXT if name not in accepted and pattern.match(begin)), "")
+        looks = looks or next((words for pattern, words in _LOOKS if pattern.match(begin)), "text")
     return f"not recognised: looks like {looks}, begins with {head[:40]!r}; {expectation(accepted)}"
 
 

@@ -42,10 +42,11 @@ def _numbers(lines: Sequence[Call]) -> Numbers:
     for line in lines:
         hours[line["ts"].replace(minute=0, second=0, microsecond=0)].append(line)
     counted = [line for hour in hours.values() for line in _counted(hour)]
+    destination = [line for hour in hours.values() for line in _comparable(hour) if line["reporter"] == "destination"]
     # A row that stands for several calls is so many lines; its bytes are those of all of them.
     sent = sum(line["bytes_sent"] for line in counted)
     lines, counted = _weighted(lines), _weighted(counted)
-    destination = [line for line in lines if line["reporter"] == "destination"]
+    destination = _weighted(destination)
     refusing = [line for line in lines if line["reporter"] in ("destination", "gateway", "waypoint")]
     known = [line for line in refusing if line["tls"] in ("mtls", "tls", "plaintext")]
     durations = sorted(line["duration_us"] for line in counted)
@@ -54,7 +55,7 @@ def _numbers(lines: Sequence[Call]) -> Numbers:
         attempts=len(destination) if destination else None,
         denied=sum(line["verdict"] == "denied" for line in refusing) if refusing else None,
         errors=sum(_failed(line) for line in counted),
-        statuses={str(k): v for k, v in sorted(Counter(line["status"] for line in counted).items())},
+        statuses={str(k): v for k, v in sorted(Counter(_statuses(counted)).items())},
         faults=dict(sorted(Counter(line["fault"] for line in counted if line["fault"] != "none").items())),
         mtls_share=sum(line["tls"] == "mtls" for line in known) / len(known) if known else None,
         bytes_sent=sent,
@@ -62,11 +63,23 @@ def _numbers(lines: Sequence[Call]) -> Numbers:
     )
 
 
+def _statuses(lines: Iterable[Call]) -> Iterable[int]:
+    """A connection has none."""
+    return (line["status"] for line in lines if line["protocol"] != "tcp")
+
+
 def _weighted(lines: Iterable[Call]) -> Sequence[Call]:
     return [line for line in lines for _ in range(line.get("weight", 1))]
 
 
+def _comparable(lines: Sequence[Call]) -> Sequence[Call]:
+    """Lines of the reporters that see requests, where one does: others see the connections under them."""
+    see_requests = {line["reporter"] for line in lines if line["protocol"] != "tcp"}
+    return [line for line in lines if line["reporter"] in see_requests] or lines
+
+
 def _counted(lines: Sequence[Call]) -> Sequence[Call]:
+    lines = _comparable(lines)
     for reporters in (("source", "gateway"), ("destination",), ("waypoint",)):
         if chosen := [line for line in lines if line["reporter"] in reporters]:
             return chosen

@@ -43,6 +43,7 @@ CALL = st.builds(
     st.sampled_from(["web", "api"]),
     st.sampled_from(["api", "db"]),
     reporter=st.sampled_from(["source", "destination", "gateway", "waypoint", "unknown"]),
+    protocol=st.sampled_from(["http", "http", "tcp"]),
     status=st.sampled_from([0, 200, 404, 500, 503]),
     grpc_status=st.sampled_from([0, 5, 14]),
     response_flags=st.sampled_from(["-", "DC", "UF", "UF,URX"]),

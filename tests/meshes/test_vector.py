@@ -1,6 +1,6 @@
 """Istio's lines in the envelope of Vector's kubernetes_logs source, from wire bytes to edges.
 
-The envelopes are Vector's own (from public notes): the pod's name, namespace, labels, addresses and owner beside the line
+The envelopes are Vector's own (from public notes): the pod's name, namespace, labels, addresses, owner, and the line
 in `message`.
 """
 
@@ -64,9 +64,10 @@ def test_both_sides_of_a_call(engine: Engine) -> None:
     edge = edges(found)["front/web", "shop/orders"]
     assert (edge.requests, edge.attempts, edge.errors, edge.mtls_share) == (1, 1, 1, 1.0)
     assert (edge.statuses, edge.faults, edge.direction) == ({"503": 1}, {"callee": 1}, "east_west")
-    rows = engine.query(
-        "SELECT toString(source_pod) AS source, toString(source_version) AS version FROM calls WHERE reporter = 'source'"
-    ).to_pylist()
+    sql = (
+        "SELECT toString(source_pod) AS source, toString(source_version) AS version FROM calls WHERE reporter='source'"
+    )
+    rows = engine.query(sql).to_pylist()
     assert [(row["source"], row["version"]) for row in rows] == [("web-788b9ffbf5-nmz4m", "v1")]
     assert len(found.edges) == 1
 

@@ -467,7 +467,10 @@ def test_ids_are_hex_of_full_width() -> None:
 
 
 def test_a_named_format_refuses_others_and_says_what_it_saw() -> None:
-    assert "looks like a text line" in dead_of(samples.CLIENT, format="envoy_json")[0]
+    assert "looks like an Istio access log line (istio_text)" in dead_of(samples.CLIENT, format="envoy_json")[0]
+    assert "looks like an Envoy access log line (envoy_text)" in dead_of(samples.ENVOY, format="ztunnel_text")[0]
+    assert "looks like an Emissary access log line" in dead_of("ACCESS " + samples.ENVOY, format="envoy_text")[0]
+    assert "its fields do not follow" in dead_of(samples.CLIENT[:120], format="istio_text")[0]
     assert "expected istio_text" in dead_of(samples.ENVOY, format="istio_text")[0]
     assert "a JSON object with keys" in dead_of('{"hello":1}')[0]
     assert "binary data" in dead_of(b"\x00\x01\x02\x03\x04")[0]
