@@ -39,23 +39,21 @@ WITH
     hours AS (
         SELECT
             cluster, address, hour,
-            groupArray(32)((first, last, owner, bare_name)) AS rivals,
+            groupArray(32)((first, last, owner, bare_name, names, strength)) AS rivals,
             count() >= 32 OR arrayExists(a -> arrayExists(
                 b -> a.3 != b.3 AND (a.3.1, a.4) != (b.3.1, b.4) AND a.1 <= b.2 AND b.1 <= a.2, rivals), rivals) AS contested
         FROM owners
         GROUP BY cluster, address, hour
     ),
     sightings AS (
-        SELECT o.cluster AS cluster, o.address AS address, o.owner AS owner, o.names AS names, o.strength AS strength,
-            o.first AS first, o.last AS last, 0 AS nobody
-        FROM owners AS o
-        INNER JOIN hours AS h ON o.cluster = h.cluster AND o.address = h.address AND o.hour = h.hour
-        WHERE NOT h.contested
-        UNION ALL
-        SELECT cluster, address, ('', ''), ('', '', '', '', '', '', 0), 0,
-            toDateTime64(hour, 6, 'UTC'), toDateTime64(hour, 6, 'UTC') + toIntervalHour(1) - toIntervalMicrosecond(1), 1
+        SELECT cluster, address, seen.1 AS first, seen.2 AS last, seen.3 AS owner, seen.5 AS names, seen.6 AS strength,
+            contested AS nobody
         FROM hours
-        WHERE contested
+        ARRAY JOIN if(
+            contested,
+            [(toDateTime64(hour, 6, 'UTC'), toDateTime64(hour, 6, 'UTC') + toIntervalHour(1) - toIntervalMicrosecond(1),
+                ('', ''), '', ('', '', '', '', '', '', toUInt8(0)), toUInt8(0))],
+            rivals) AS seen
     ),
     turns AS (
         SELECT *,
@@ -130,17 +128,25 @@ WITH
         FROM aliases FINAL
         WHERE evidence = 'telemetry' AND kind = 'pod_ip'
     ),
+    compared AS (
+        SELECT
+            cluster, name, valid_from,
+            countIf(is_wanted) > 0 AS stays, anyIf(valid_to, is_wanted) AS new_end, anyIf(names, is_wanted) AS new_names,
+            countIf(NOT is_wanted) > 0 AS stood, anyIf(valid_to, NOT is_wanted) AS old_end, anyIf(names, NOT is_wanted) AS old_names
+        FROM (
+            SELECT cluster, name, valid_from, valid_to, names, true AS is_wanted FROM wanted
+            UNION ALL
+            SELECT cluster, name, valid_from, valid_to, names, false FROM standing
+        )
+        GROUP BY cluster, name, valid_from
+    ),
     changed AS (
-        SELECT cluster, name, valid_from, valid_to, names
-        FROM wanted
-        WHERE (cluster, name, valid_from, valid_to, names) NOT IN (SELECT cluster, name, valid_from, valid_to, names FROM standing)
-        UNION ALL
-        SELECT cluster, name, valid_from, valid_from, names
-        FROM standing
-        WHERE valid_from < valid_to
-            AND (cluster, name, valid_from) NOT IN (SELECT cluster, name, valid_from FROM wanted)
+        SELECT cluster, name, valid_from, if(stays, new_end, valid_from) AS valid_to, if(stays, new_names, old_names) AS names
+        FROM compared
+        WHERE (stays AND NOT (stood AND new_end = old_end AND new_names = old_names))
             -- What retention has forgotten is no reason to forget a name.
-            AND valid_from >= (SELECT min(hour) FROM address_sightings) - toIntervalHour(1)
+            OR (NOT stays AND valid_from < old_end
+                AND valid_from >= (SELECT min(hour) FROM address_sightings) - toIntervalHour(1))
     )
 SELECT
     'pod_ip', cluster, '', name, valid_from, valid_to,
