@@ -47,6 +47,7 @@ class MapKeys:
         labels: evidence, reporter, direction, protocol, tls, versions and principals: each a code per entry, and the
             texts that the codes stand for.
         gateways: nodes that the inventory knows as gateways.
+        pods: of the inventory, as sidecars.sql tells of them.
     """
 
     nodes: Sequence[str]
@@ -57,6 +58,7 @@ class MapKeys:
     valid_from: Ints
     valid_to: Ints
     labels: Mapping[str, tuple[Ints, Sequence[str]]]
+    pods: Sequence[Mapping[str, Any]] = ()
 
     def codes(self, label: str, *texts: str) -> Flags:
         """Which entries have one of `texts` as their `label`."""
@@ -159,6 +161,7 @@ def _read(engine: Engine) -> MapKeys:
         valid_from=start[holds],
         valid_to=end[holds],
         labels={label: _coded(keys[label], row) for label in (*_NAMED, *_TRAITS)},
+        pods=engine.query(load("dependencies/sidecars").text, limit).to_pylist(),
     )
 
 

@@ -15,8 +15,6 @@ from typing import Any
 
 from analyzers.dependencies.model import Evidence
 from analyzers.dependencies.names import node_id
-from storage.engine import Engine
-from storage.sql import load
 
 Numbers = Mapping[Evidence, Mapping[str, Any]]
 """What each kind of evidence says of one edge: rows as the map reads them."""
@@ -25,16 +23,19 @@ Pair = tuple[str, str]
 _PROXIED: tuple[Evidence, ...] = ("log", "metric")
 _NEVER_PROXIED = frozenset({"udp", "sctp", "icmp", "dns"})
 """Protocols that sidecars let pass as they are."""
-ROW_LIMIT = 1_000_000
 
 
-def injected(engine: Engine, since: datetime, until: datetime) -> Mapping[str, bool]:
-    """Nodes some of whose pods have a sidecar, by the inventory of a window; true where all of them have one."""
-    rows = engine.query(
-        load("dependencies/sidecars").text,
-        {"since": since.replace(microsecond=0), "until": until.replace(microsecond=0), "row_limit": ROW_LIMIT},
-    ).to_pylist()
-    return {node_id(row["namespace"], row["name"]): bool(row["all_have"]) for row in rows if row["any_has"]}
+def injected(pods: Iterable[Mapping[str, Any]], since: datetime, until: datetime) -> Mapping[str, bool]:
+    """Nodes some of whose pods had a sidecar in [since, until); true where all of them had one.
+
+    Args:
+        pods: rows of sidecars.sql.
+    """
+    known: dict[str, set[bool]] = {}
+    for pod in pods:
+        if pod["valid_from"] < until and pod["valid_to"] > since:
+            known.setdefault(node_id(pod["namespace"], pod["name"]), set()).add(bool(pod["has_sidecar"]))
+    return {node: False not in have for node, have in known.items() if True in have}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Proxies:
         receiving: set[str] = set()
         for (source, destination), evidence in edges:
             for kind in _PROXIED:
-                if row := evidence.get(kind):
+                row = evidence.get(kind)
+                # An application has metrics of its calls too, but only proxies tell of mutual TLS.
+                if row and (kind == "log" or row["tls_known"]):
                     if row["source_requests"]:
                         sending.add(source)
                     if row["destination_rows"]:

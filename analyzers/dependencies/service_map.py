@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from analyzers.dependencies.histograms import bounded_quantiles_us, quantiles_us
+from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, quantiles_us
 from analyzers.dependencies.map_keys import ROW_LIMIT, Flags, MapKeys, map_keys
 from analyzers.dependencies.metric_rows import metric_slack, without_nameless_metrics
 from analyzers.dependencies.model import EVIDENCE_RANK, Direction, Edge, Evidence, Node, NodeKind, ServiceMap
@@ -22,7 +22,6 @@ from storage.engine import Engine
 from storage.sql import load
 
 SIDES = ("source", "destination")
-QUANTILES = (0.5, 0.95, 0.99)
 
 
 def service_map(
@@ -50,7 +49,7 @@ def service_map(
     rows = [*settled.rows, *_by_hours(engine, keys, window, settled.unsettled)]
     first, last = _extent(rows)
     shown = (window.since if since else first, window.until if until else last)
-    known = injected(engine, window.since, window.until)
+    known = injected(keys.pods, window.since, window.until)
     return _assemble(rows, keys.nodes, keys.gateways, known, shown, namespace, service)
 
 
@@ -182,8 +181,8 @@ def _disagreements(
 ) -> Sequence[Mapping[str, Any]]:
     """What the two sides, or two kinds of evidence, say differently about the number of requests.
 
-    Counters are read once in a while, so a metric's count begins and ends at other moments than the window does. Flows count
-    connections, which carry any number of requests: they are not compared.
+    Counters are read once in a while, so a metric's count begins and ends at other moments than the window does. Flows
+    count connections, which carry any number of requests: they are not compared.
     """
     found: list[Mapping[str, Any]] = []
     best = evidence[kinds[0]]
