@@ -1,14 +1,8 @@
-"""`zipkin_json`: Zipkin's v2 spans → `spans`. One span a line, or lists of them (`json_lists`), as Zipkin's reporters,
-Brave, Micrometer, Spring Cloud Sleuth and the Collector's Kafka exporter write them.
+"""`zipkin_json`: Zipkin's v2 spans → `spans`. One span a line, or lists of them (`json_lists`).
 
-Field by field after Zipkin's API description (zipkin2-api.yaml):
-
-- `traceId` and `id` are required; a 64-bit trace id is the lower half of a 128-bit one. Times are microseconds. A span
-  without `timestamp` begins with its first annotation; without any it is a dead letter.
-- `shared` marks a server span that has the id of its client's span.
-- The service is `localEndpoint.serviceName`; `remoteEndpoint` is the peer, its name before any that a tag gives, its
-  address after.
-- `tags` become `attributes`, annotations become `events`.
+Rules that Zipkin's API description (zipkin2-api.yaml) leaves open: a span without `timestamp` begins with its first
+annotation, and is a dead letter without any; the name in `remoteEndpoint` outranks what tags say of the peer, its
+address does not.
 """
 
 from __future__ import annotations
