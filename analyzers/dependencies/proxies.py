@@ -2,8 +2,8 @@
 
     numbers of all edges + inventory ──► Proxies ──► `Edge.bypass`, and the silent side among its disagreements
 
-An edge that only the network knows, between two ends whose proxies tell of other calls, goes around them. So does
-nothing that no proxy could have told of: docs/counting.md has the exact rule and what else can look like a bypass.
+An edge that only the network knows, between two ends whose proxies tell of other calls, goes around them. The exact
+rule, and what else can look like a bypass, stands in docs/counting.md.
 """
 
 from __future__ import annotations
