@@ -16,6 +16,8 @@ import numpy.typing as npt
 RELATIVE_ERROR = 0.01
 GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 ZERO_BUCKET = -1
+QUANTILES = (0.5, 0.95, 0.99)
+"""The quantiles that the map shows."""
 NO_BOUND = (1 << 64) - 1
 """The upper bound of a metric's last bucket, which has none."""
 

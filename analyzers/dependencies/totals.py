@@ -1,7 +1,7 @@
 """What was counted on every edge of a window, group by group: a group is a pair of nodes and a kind of evidence.
 
 edge_totals.sql (sums per base edge, and the hours in which it spoke) ──► who counts ──► edge_spread.sql (statuses,
-faults, quantiles of what counts) ──► rows as those of edge_numbers.sql
+faults, quantiles of what counts; edge_bounds.sql for metrics) ──► rows as those of edge_numbers.sql
 
 Per edge and hour one reporter's lines count (docs/counting.md). Where the reporter of the highest rank spoke in every
 hour in which anybody did, and that is nearly everywhere, it counts in the whole window, and sums over the window are
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analyzers.dependencies.histograms import value_us
+from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, value_us
 from analyzers.dependencies.map_keys import ROW_LIMIT, Flags, Ints, MapKeys
 from analyzers.dependencies.windows import Window
 from storage.engine import Engine
@@ -60,7 +60,8 @@ def totals(engine: Engine, keys: MapKeys, window: Window) -> Totals:
     spread = _spread(engine, keys, spoke.key[counted], parameters)
     # What quantilesTiming rounds is left to the slower way.
     unsettled[[group for group, found in spread.items() if found["top"] > EXACT_PLACES]] = True
-    return Totals(_rows(keys, spoke, unsettled, spread), unsettled[keys.group])
+    bounded = _bounded(engine, keys, spoke.key[counted], parameters)
+    return Totals(_rows(keys, spoke, unsettled, spread, bounded), unsettled[keys.group])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,6 @@ class _Spoke:
         found[self.split] = True
         # A name that changed within the window, or ever: hours are few enough to look closely.
         found[keys.group[keys.changing()]] = True
-        # Metrics have histograms with bounds of their own.
-        found[keys.group[keys.codes("evidence", "metric")]] = True
         # A reporter that logs requests here and connections there is ranked by the hour.
         reporter = keys.labels["reporter"][0][self.key]
         side = np.unique(self.group * (int(reporter.max(initial=0)) + 1) + reporter, return_inverse=True)[1]
@@ -128,16 +127,36 @@ def _spread(
     engine: Engine, keys: MapKeys, counted: Ints, parameters: Mapping[str, Any]
 ) -> Mapping[int, Mapping[str, Any]]:
     """Statuses, faults and quantiles by group."""
+    return _by_group(engine, "dependencies/edge_spread", keys, np.unique(counted), parameters)
+
+
+def _bounded(
+    engine: Engine, keys: MapKeys, counted: Ints, parameters: Mapping[str, Any]
+) -> Mapping[int, Sequence[float | None]]:
+    """Quantiles (us) of the groups whose latencies metrics tell, in buckets with bounds of their own."""
     entries = np.unique(counted)
+    entries = entries[keys.codes("evidence", "metric")[entries]]
+    rows = _by_group(engine, "dependencies/edge_bounds", keys, entries, parameters)
+    return {group: bounded_quantiles_us(row["bounds_histogram"], QUANTILES) for group, row in rows.items()}
+
+
+def _by_group(
+    engine: Engine, statement: str, keys: MapKeys, entries: Ints, parameters: Mapping[str, Any]
+) -> Mapping[int, Mapping[str, Any]]:
     if not len(entries):
         return {}
+    asked = load(statement)
     chosen = {"edge_ids": keys.edge_id[entries].tolist(), "groups": (keys.group[entries] + 1).tolist()}
-    rows = engine.query(load("dependencies/edge_spread").text, {**parameters, **chosen}).to_pylist()
-    return {row["group_number"] - 1: row for row in rows}
+    given = {name: value for name, value in {**parameters, **chosen}.items() if name in asked.parameters}
+    return {row["group_number"] - 1: row for row in engine.query(asked.text, given).to_pylist()}
 
 
 def _rows(
-    keys: MapKeys, spoke: _Spoke, unsettled: Flags, spread: Mapping[int, Mapping[str, Any]]
+    keys: MapKeys,
+    spoke: _Spoke,
+    unsettled: Flags,
+    spread: Mapping[int, Mapping[str, Any]],
+    bounded: Mapping[int, Sequence[float | None]],
 ) -> Sequence[Mapping[str, Any]]:
     """One row per settled group."""
     settled = ~unsettled[spoke.group]
@@ -187,8 +206,10 @@ def _rows(
     places = np.array([row["quantile_places"] for row in found])
     timed = np.array([row["top"] is not None for row in found]) & (np.array(columns["timed"]) > 0)
     columns["quantiles_us"] = [
-        quantiles if known else _UNTIMED
-        for quantiles, known in zip(value_us(places - 1).tolist(), timed.tolist(), strict=True)
+        quantiles if known else bounded.get(number, _UNTIMED)
+        for number, quantiles, known in zip(
+            group[starts].tolist(), value_us(places - 1).tolist(), timed.tolist(), strict=True
+        )
     ]
     names = tuple(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,4 +1,4 @@
-"""Metric edges: compiled SQL against the slow reference, resets, late and first points, and what the map makes of it."""
+"""Metric edges: compiled SQL against the slow reference, resets, late and first points, and what the map tells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -241,6 +242,24 @@ def test_the_sides_of_a_call_are_one_edge_and_the_histogram_gives_its_quantiles(
         assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("shop/web", "shop/api", 10, 10)
         assert (edge.evidence, edge.mtls_share, edge.denied) == (["metric"], 1.0, None)
         assert (edge.p50_ms, edge.p95_ms) == (7.5, 9.75)
+
+
+def test_the_map_by_hours_says_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "istio_request_duration_milliseconds"
+    insert_points(
+        engine,
+        [
+            point(at_s, name, istio(), n, start_ts=at(0), pod="web-1", bounds=[5.0, 10.0], bucket_counts=[n - 1, 1, 0])
+            for at_s, n in ((60, 4), (3700, 9), (4000, 30), (90_000, 70), (90_060, 72))
+        ],
+    )
+    derive(engine, now=NOW)
+    settled = service_map(engine).to_document()
+    unsettled = "analyzers.dependencies.totals._Spoke.unsettled"
+    monkeypatch.setattr(unsettled, lambda _, keys: np.ones(len(keys.members), np.bool_))
+    assert service_map(engine).to_document() == settled
+    (edge,) = settled["edges"]
+    assert edge["requests"] == 27 and edge["p99_ms"] > 5
 
 
 def test_days_keep_bounds(engine: Engine) -> None:
