@@ -46,7 +46,7 @@ def service_map(
     keys = map_keys(engine)
     window = Window.of(*_bounded(engine, since, until))
     settled = totals(engine, keys, window)
-    rows = [*settled.rows, *_by_hours(engine, keys, window, settled.unsettled)]
+    rows = [*settled.rows, *rows_by_hours(engine, keys, window, settled.unsettled)]
     first, last = _extent(rows)
     shown = (window.since if since else first, window.until if until else last)
     known = injected(keys.pods, window.since, window.until)
@@ -63,7 +63,7 @@ def _bounded(
     return since or stored["first"], until or stored["last"] + timedelta(days=1)
 
 
-def _by_hours(engine: Engine, keys: MapKeys, window: Window, chosen: Flags) -> Sequence[Mapping[str, Any]]:
+def rows_by_hours(engine: Engine, keys: MapKeys, window: Window, chosen: Flags) -> Sequence[Mapping[str, Any]]:
     """Rows of the chosen edges, whose reporter is chosen hour by hour."""
     if not chosen.any():
         return []
