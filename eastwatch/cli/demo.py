@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from analyzers.dependencies.diff import map_diff
 from analyzers.dependencies.model import rfc3339
 from analyzers.dependencies.render.table import print_table
 from collector.clock import SystemClock
@@ -23,8 +24,10 @@ from eastwatch.cli.context import ConfigOption, Globals, JsonOption, settings_of
 from eastwatch.cli.ingest import signals
 from eastwatch.cli.progress import shown
 from eastwatch.demo import LiveSource, Story, compare, load_inventory, make_loop, run
+from eastwatch.demo_changes import ChangesFound, compare_changes
 from eastwatch.settings import Settings
 from eastwatch.world import Message, World
+from eastwatch.world.shop_changes import SHOP_CHANGES
 from storage.connect import open_store
 from storage.engine import Engine
 from storage.migrate import migrate
@@ -70,7 +73,7 @@ def demo(
         stack.callback(engine.close)
         migrate(engine)
         if once:
-            _once(engine, World(seed, duration=TOLD), settings, as_json=as_json, kept=data)
+            _once(engine, World(seed, duration=TOLD, changes=SHOP_CHANGES), settings, as_json=as_json, kept=data)
         else:
             _live(engine, seed, settings, directory)
 
@@ -80,21 +83,36 @@ def _once(engine: Engine, world: World, settings: Settings, *, as_json: bool, ke
         story = run(engine, world, passed(world.messages()), settings, SystemClock())
     truth = world.truth()
     verdict = compare(story.map, truth)
+    changes = _changes(engine, world, truth)
     if as_json:
-        sys.stdout.write(json.dumps({"map": story.map.to_document(), "truth": verdict}) + "\n")
+        document = {"map": story.map.to_document(), "truth": {**verdict, "changes": changes.to_document()}}
+        sys.stdout.write(json.dumps(document) + "\n")
         return
     _tell(world, story)
     print_table(story.map)
     _judge(verdict, truth)
+    _judge_changes(changes)
     hint = f"eastwatch map --store chdb:{kept}" if kept else "with --data DIR the store is kept for other commands"
     sys.stdout.write(f"\n{hint}\n")
+
+
+def _changes(engine: Engine, world: World, truth: Mapping[str, Any]) -> ChangesFound:
+    """What a comparison of the world's time before its changes with as much time after them tells."""
+    half_us = min(world.changes_us - world.start_us, world.end_us - world.changes_us)
+    if half_us <= 0:
+        return ChangesFound((), (), ())
+    since, at, until = (
+        datetime.fromtimestamp(us / 1e6, UTC)
+        for us in (world.changes_us - half_us, world.changes_us, world.changes_us + half_us)
+    )
+    return compare_changes(map_diff(engine, (since, at), (at, until)), truth["changes"])
 
 
 def _live(engine: Engine, seed: int, settings: Settings, directory: Path) -> None:
     """Two hours up to now at once, then as time goes by, until Ctrl-C."""
     clock = SystemClock()
     now = clock.now().replace(second=0, microsecond=0)
-    world = World(seed, now - TOLD, LIVE_FOR)
+    world = World(seed, now - TOLD, LIVE_FOR, changes=SHOP_CHANGES)
     messages = world.messages()
     now_us = int(now.timestamp()) * 1_000_000
     future: list[Message] = []
@@ -160,6 +178,20 @@ def _judge(verdict: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
         lines.append(f"  and {len(differences) - SHOWN} differences more (--json has them all)")
     if not differences:
         lines.append("  every edge's requests, attempts, errors, refusals, statuses and mTLS share are right")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _judge_changes(changes: ChangesFound) -> None:
+    """What was found of the changes between the two hours, for people."""
+    real = len(changes.found) + len(changes.missed)
+    if not real and not changes.unexpected:
+        return
+    lines = [f"  changes   {len(changes.found)} of {real} between both hours found, {len(changes.unexpected)} not real"]
+    for word, signs in (("found", changes.found), ("missed", changes.missed), ("not real", changes.unexpected)):
+        lines += [
+            f"  {word:9} {sign.kind}: {sign.source} -> {sign.destination} {sign.operation}".rstrip()
+            for sign in signs[:SHOWN]
+        ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
