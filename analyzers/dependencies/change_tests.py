@@ -126,7 +126,8 @@ def latency_p(before: Spread, after: Spread) -> float | None:
     """p-value of "no tested quantile is more than LATENCY_RATIO times the other plus LATENCY_FLOOR_US".
 
     None for too few calls, or histograms that cannot be compared. The error of a quantile comes from the ranks around
-    it (R. Woodruff, 1952), so nothing is assumed of the shape. The least of the quantiles' p-values counts, times their number (Bonferroni).
+    it (R. Woodruff, 1952), so nothing is assumed of the shape. The least of the quantiles' p-values counts, times their
+    number (Bonferroni).
     """
     if before.bounded != after.bounded:
         return None

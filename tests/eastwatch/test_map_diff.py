@@ -137,7 +137,7 @@ def test_the_commands_tell_the_same_in_every_form(run_in_process, tmp_path: Path
 
     rows = {line[0]: line.split() for line in table.splitlines() if line[:1] in ("+", "-", "~")}
     assert rows["-"][1:5] == ["shop/web", "shop/gone", "requests", "20"]
-    assert "never seen before" in table and "1 edges came, 1 went" in table
+    assert "never seen before" in table and "edges: 1 came, 1 went; changes on others: 2" in table
     assert "\x1b" not in table + ledger_table + drawn and "<script" not in drawn
     classes = [set(group.get("class", "").split()) for group in ElementTree.fromstring(drawn).iter()]
     for tone, count in (("came", 1), ("went", 1), ("changed", 2), ("same", 0)):

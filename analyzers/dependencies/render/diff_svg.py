@@ -7,7 +7,7 @@ from collections import defaultdict
 from analyzers.dependencies.diff import MapDiff, Side
 from analyzers.dependencies.ledger import Pair
 from analyzers.dependencies.model import Edge, ServiceMap
-from analyzers.dependencies.render.diff_text import caption, minute, named, novelty, sentence, values
+from analyzers.dependencies.render.diff_text import caption, label, minute, novelty, sentence
 from analyzers.dependencies.render.svg import Look, Manner, draw
 from analyzers.dependencies.render.svg_style import Tone, Tones
 from analyzers.dependencies.render.text import compact, tooltip
@@ -34,9 +34,7 @@ def to_diff_svg(diff: MapDiff) -> str:
     facts: dict[Pair, list[str]] = defaultdict(list)
     for change in diff.changed:
         pair = change.source, change.destination
-        before, after = values(change)
-        said = named(change) if None in (change.before, change.after) else f"{named(change)} {before} → {after}"
-        words[pair].append(said)
+        words[pair].append(label(change))
         facts[pair].append(sentence(change))
     for pair, said in words.items():
         shown = said[0] + (f" +{len(said) - 1}" if len(said) > 1 else "")

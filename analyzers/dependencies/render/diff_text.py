@@ -67,8 +67,19 @@ def sentence(change: Change) -> str:
     """A change as one line: `latency GET /carts/{id}: p50 2.0 ms → 17 ms`."""
     before, after = values(change)
     operation = f" {printable(change.operation, 60)}" if change.operation else ""
-    shown = after if change.before is None else before if change.after is None else f"{before} → {after}"
-    return f"{named(change)}{operation}: {shown}"
+    if change.before is None or change.after is None:
+        return f"{named(change)}{operation}: {after if change.before is None else before}"
+    return f"{named(change)}{operation}: {before} → {after}"
+
+
+def label(change: Change) -> str:
+    """A change in a few words: `latency p50 2.0 ms → 17 ms`, `operation came GET /carts/{id}`."""
+    if change.before is None or change.after is None:
+        return f"{named(change)} {printable(change.operation or '', 36)}"
+    before, after = values(change)
+    if change.what == "latency":
+        after = after.partition(" ")[2]
+    return f"{named(change)} {before} → {after}"
 
 
 def novelty(diff: MapDiff, edge: Edge) -> str:
@@ -92,9 +103,5 @@ def window(side: Side) -> str:
 
 def caption(diff: MapDiff) -> str:
     """How many of each kind, in one line."""
-    counts = (
-        f"{len(diff.appeared)} edges came",
-        f"{len(diff.disappeared)} went",
-        f"{len(diff.changed)} changes on the others",
-    )
-    return f"{', '.join(counts)} ({diff.tested} comparisons)"
+    edges = f"edges: {len(diff.appeared)} came, {len(diff.disappeared)} went"
+    return f"{edges}; changes on others: {len(diff.changed)} ({diff.tested} comparisons)"
