@@ -196,3 +196,23 @@ def test_only_what_both_windows_know_by_the_same_evidence_is_compared() -> None:
     one = side(A, [edge("api")], {"api": {"GET /": Numbers(1000)}})
     other = Side(one.found, {("web", "api", "metric"): {"": Numbers(9000)}}, 3600.0)
     assert compare(one, other, {}).tested == 0
+
+
+def test_what_only_days_are_left_of_has_numbers_without_operations(engine: Engine) -> None:
+    insert_calls(engine, list(calls(0, 90, "api", fails=3)))
+    insert_spans(engine, [span(10, "a", "", "web", "client", peer_service="mail", name="send")])
+    derive(engine, now=datetime(2026, 1, 2, tzinfo=UTC))
+    keys, day = map_keys(engine), (T0.replace(hour=0), T0.replace(hour=0) + timedelta(days=1))
+    whole = {key: together(list(ops.values())) for key, ops in operation_numbers(engine, keys, *day).items()}
+    for table in ("edges_1m", "edges_1h", "derived_edges_1m", "derived_edges_1h"):
+        engine.execute(f"TRUNCATE TABLE {table}")
+    left = operation_numbers(engine, keys, *day)
+    assert left.keys() == whole.keys()
+    for key, operations in left.items():
+        assert list(operations) == [""]
+        assert (operations[""].requests, operations[""].errors) == (whole[key].requests, whole[key].errors)
+        middle = np.array([0.5])
+        assert operations[""].spread.quantiles_us(middle) == pytest.approx(
+            whole[key].spread.quantiles_us(middle), rel=0.06
+        )
+        assert operations[""].pace == Pace()
