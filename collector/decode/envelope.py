@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from collector.decode import cloud_logging, pubsub
 from collector.decode.json_shapes import Shape
@@ -112,6 +113,7 @@ def _trimmed(content: Bytes, starts: Positions, ends: Positions) -> tuple[Positi
 
 
 _PREFIX = re.compile(
+    rb"(?:\xef\xbb\xbf)?"  # the mark with which some editors and shippers begin a file
     rb"(?:\[pod/(?P<pod>[^/\]\s]{1,253})/(?P<container>[^\]\s]{1,63})\] )?"
     # ztunnel's own line begins with a time, which stays.
     rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
@@ -180,10 +182,15 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
     ]
     outer = lines.take(shape.rows)
     metadata = {**outer.metadata, **metadata_of(shape), **cloud_logging.metadata_of(columns)}
-    content, starts, ends = bounds(texts)
-    starts, ends = _trimmed(content, starts, ends)
-    opened_lines = Lines(Spans(content, starts, ends), outer.message, outer.record, metadata)
-    return (opened_lines if not len(empty) else opened_lines.take(np.flatnonzero(present(texts)))), refused
+    # A line of the file may hold several of the proxy's: they keep the place of the one that held them.
+    inner_lines = split_lines(pc.fill_null(texts, "").cast(pa.large_binary()))
+    if len(empty):
+        inner_lines = inner_lines.take(
+            np.flatnonzero(~np.isin(inner_lines.message.to_numpy(zero_copy_only=False), empty))
+        )
+    holder = inner_lines.message
+    held = {name: column.take(holder) for name, column in metadata.items()}
+    return Lines(inner_lines.spans, outer.message.take(holder), outer.record.take(holder), held), refused
 
 
 def metadata_of(shape: Shape) -> dict[str, pa.Array]:

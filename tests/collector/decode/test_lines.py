@@ -385,6 +385,23 @@ def test_line_parsed_by_the_shipper_keeps_its_pod() -> None:
     assert operators_of(json.dumps(nested))[0]["response_code"] == 200
 
 
+def test_an_envelope_may_hold_several_lines() -> None:
+    rows = operators_of(
+        json.dumps({"log": f"{samples.CLIENT}\r\n{samples.SERVER}\n", "kubernetes": {"pod_name": "a-1"}}),
+        samples.DENIED,
+    )
+    assert [(row["raw"].decode(), row["_message"], row["pod_name"]) for row in rows] == [
+        (samples.CLIENT, 0, "a-1"),
+        (samples.SERVER, 0, "a-1"),
+        (samples.DENIED, 1, None),
+    ]
+
+
+def test_a_byte_order_mark_before_a_line() -> None:
+    rows = operators_of(b"\xef\xbb\xbf" + samples.CLIENT.encode())
+    assert [row["raw"] for row in rows] == [samples.CLIENT.encode()]
+
+
 def test_envelope_without_a_line() -> None:
     assert dead_of(json.dumps({"log": None, "stream": "stdout"})) == [
         "an envelope without a line: expected text in `log` or `message`"
