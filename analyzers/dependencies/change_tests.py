@@ -17,8 +17,8 @@ from scipy.special import ndtr, stdtr
 
 ALPHA = 0.01
 """Share of false ones among the changes told (false discovery rate)."""
-MIN_CALLS = 20
-"""Windows with fewer calls (in the larger of the two for a rate, in either for the rest) are not tested."""
+MIN_CALLS = 10
+"""Windows with fewer calls are not tested: of both the greater number for a rate, the smaller one for a share."""
 RATE_RATIO = 1.5
 """A rate changed when it is more than so many times the other."""
 ERROR_SHARE = 0.005
