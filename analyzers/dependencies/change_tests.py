@@ -98,13 +98,15 @@ def rate_p(calls: tuple[int, int], seconds: tuple[float, float], paces: Sequence
 def dispersion(paces: Sequence[Pace]) -> tuple[float, float]:
     """How many times as much as Poisson counts the slots vary (at least 1), and its degrees of freedom (0 = none).
 
-    Successive differences carry about two thirds of the information of as many independent squares.
+    Half the mean squared step over the mean, of each pace by itself (its level and its slots are its own), weighted by
+    their steps. Successive differences carry about two thirds of the information of as many independent squares.
     """
-    calls, steps = sum(pace.calls for pace in paces), sum(max(pace.slots - 1, 0) for pace in paces)
-    if steps == 0 or calls == 0:
-        return 1.0, 0.0
-    mean = calls / sum(pace.slots for pace in paces)
-    return max(1.0, sum(pace.squares for pace in paces) / (2 * steps) / mean), max(2 * steps / 3, 1.0)
+    steps, weighted = 0, 0.0
+    for pace in paces:
+        if pace.slots > 1 and pace.calls:
+            steps += pace.slots - 1
+            weighted += pace.squares / 2 * pace.slots / pace.calls
+    return (max(1.0, weighted / steps), max(2 * steps / 3, 1.0)) if steps else (1.0, 0.0)
 
 
 def share_p(hits: tuple[int, int], calls: tuple[int, int], floor: float) -> float | None:

@@ -91,7 +91,7 @@ def _once(engine: Engine, world: World, settings: Settings, *, as_json: bool, ke
     _tell(world, story)
     print_table(story.map)
     _judge(verdict, truth)
-    _judge_changes(changes)
+    judge_changes(changes)
     hint = f"eastwatch map --store chdb:{kept}" if kept else "with --data DIR the store is kept for other commands"
     sys.stdout.write(f"\n{hint}\n")
 
@@ -181,7 +181,7 @@ def _judge(verdict: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _judge_changes(changes: ChangesFound) -> None:
+def judge_changes(changes: ChangesFound) -> None:
     """What was found of the changes between the two hours, for people."""
     real = len(changes.found) + len(changes.missed)
     if not real and not changes.unexpected:

@@ -147,7 +147,7 @@ def write_diff(found: MapDiff, form: MapFormat) -> None:
     """Write a difference to stdout."""
     match form:
         case MapFormat.json:
-            sys.stdout.write(json.dumps(found.to_document()) + "\n")
+            sys.stdout.write(json.dumps(found.to_document(), allow_nan=False) + "\n")
         case MapFormat.svg:
             sys.stdout.write(to_diff_svg(found))
         case _:

@@ -86,6 +86,14 @@ def test_dispersion_is_half_the_mean_square_step_over_the_mean(slots: list[int])
     assert dispersion([]) == (1.0, 0.0)
 
 
+def test_paces_of_different_levels_and_slots_are_each_measured_by_themselves() -> None:
+    rng = np.random.default_rng(12)
+    quiet, busy = pace(rng.poisson(1.0, 2000)), pace(rng.poisson(500.0, 2000))
+    scale, freedom = dispersion([quiet, busy])
+    assert scale == pytest.approx(1.0, abs=0.1) and freedom == pytest.approx(2 / 3 * 2 * 1999)
+    assert dispersion([pace(np.array([7])), Pace()]) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 0.5, 1.0])
 def test_no_share_changes_by_itself(share: float) -> None:
     rng = np.random.default_rng([9, int(share * 1000)])

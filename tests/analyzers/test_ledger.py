@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from analyzers.dependencies.derive import derive
 from analyzers.dependencies.ledger import LedgerEntry, first_seen, ledger
+from analyzers.dependencies.render.ledger_table import to_ledger_table
 from storage.engine import Engine
 from tests.analyzers.records import at, call, insert_calls, insert_spans, span
 
@@ -100,3 +102,25 @@ def test_an_entry_is_a_document() -> None:
         "reporters": ["source"], "tls": [], "first_seen": "2026-01-01T10:00:00Z",
         "last_seen": "2026-01-01T10:00:01Z",
     }  # fmt: skip
+
+
+def test_days_know_the_edge_but_not_the_operation(engine: Engine) -> None:
+    insert_spans(engine, [span(0, "a", "", "web", "client", peer_service="db", operation="SELECT orders")])
+    derive(engine, now=NOW)
+    (whole,) = ledger(engine)
+    assert whole.operation is not None
+    for table in ("derived_edges_1m", "derived_edges_1h"):
+        engine.execute(f"TRUNCATE TABLE {table}")
+    (left,) = ledger(engine)
+    assert (left.source, left.destination, left.operation) == ("web", "db", None)
+    assert (left.first_seen, left.last_seen, left.evidence) == (whole.first_seen, whole.last_seen, "trace")
+
+
+def test_names_in_the_table_are_only_names() -> None:
+    hostile = "\x1b[31mroot\n"
+    entry = LedgerEntry("a/b", hostile, hostile, hostile, "log", ("destination",), ("plaintext",), at(0), at(1))
+    lines = to_ledger_table([entry, replace(entry, principal=None)]).splitlines()
+    assert "\x1b" not in "".join(lines)
+    assert lines[0].index("destination") == lines[1].index(r"\x1b[31mroot\x0a")
+    assert len(lines) == 5 and "none (plaintext)" in lines[2] and lines[4] == "1 edges, 2 entries"
+    assert to_ledger_table([]) == "0 edges, 0 entries\n"

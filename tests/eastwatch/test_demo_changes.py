@@ -13,6 +13,7 @@ from analyzers.dependencies.diff import Change as Told
 from analyzers.dependencies.diff import MapDiff, Side, map_diff
 from analyzers.dependencies.model import ServiceMap
 from collector.clock import SystemClock
+from eastwatch.cli.demo import judge_changes
 from eastwatch.demo import run
 from eastwatch.demo_changes import ChangesFound, Sign, compare_changes
 from eastwatch.settings import load_settings
@@ -85,3 +86,17 @@ def test_what_is_told_is_held_against_the_truth_regardless_of_names_of_variables
     assert found.missed == [Sign("rate", "web", "db", "")]
     assert found.unexpected == [Sign("operation went", "web", "api", "GET /b"), Sign("rate", "web", "api", "")]
     assert found.to_document()["missed"] == [{"kind": "rate", "source": "web", "destination": "db", "operation": ""}]
+
+
+def test_what_was_found_of_the_changes_is_told_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+    judge_changes(ChangesFound((), (), ()))
+    assert capsys.readouterr().out == ""
+    found = [Sign("latency", "web", "cart", "GET /carts/{}"), JOB]
+    judge_changes(ChangesFound(found, [Sign("rate", "a", "b", "")], [Sign("edge came", "a", "c", "")]))
+    assert capsys.readouterr().out.splitlines() == [
+        "  changes   2 of 3 between both hours found, 1 not real",
+        "  found     latency: web -> cart GET /carts/{}",
+        "  found     edge went: platform/settlement -> payments/ledger",
+        "  missed    rate: a -> b",
+        "  not real  edge came: a -> c",
+    ]
