@@ -53,9 +53,7 @@ def service_map(
     return _assemble(rows, keys.nodes, keys.gateways, known, shown, namespace, service)
 
 
-def _bounded(
-    engine: Engine, since: datetime | None, until: datetime | None
-) -> tuple[datetime | None, datetime | None]:
+def _bounded(engine: Engine, since: datetime | None, until: datetime | None) -> tuple[datetime | None, datetime | None]:
     """The window, where it has no end that of what is stored: a short store is then read by hours, not by days."""
     if since and until:
         return since, until
