@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -22,8 +22,9 @@ from analyzers.dependencies.windows import Window
 from storage.engine import Engine
 from storage.sql import load
 
-SLOTS_OF_MINUTES_UNTIL = timedelta(hours=6)
-"""The pace of longer windows is taken from hours."""
+SLOTS_S = (60, 300, 3600, 21_600, 86_400)
+"""Lengths of slots (seconds) by which the pace of calls is taken: the shortest of which a window has at most SLOTS."""
+SLOTS = 72
 
 Key = tuple[str, str, str]
 """Source, destination and kind of evidence."""
@@ -63,10 +64,9 @@ def operation_numbers(engine: Engine, keys: MapKeys, since: datetime, until: dat
         {**window.by_hours(), "row_limit": ROW_LIMIT},
         external=nodes,
     )
-    slot_s = 60 if until - since <= SLOTS_OF_MINUTES_UNTIL else 3600
     pace = engine.query(
         load("dependencies/operation_pace").text,
-        {"since": window.since, "until": window.until, "slot_s": slot_s, "row_limit": ROW_LIMIT},
+        {"since": window.since, "until": window.until, "slot_s": slot_s(since, until), "row_limit": ROW_LIMIT},
         external=nodes,
     )
     paces = {_place(row): Pace(int(row["calls"]), int(row["slots"]), float(row["squares"])) for row in pace.to_pylist()}
@@ -84,6 +84,12 @@ def operation_numbers(engine: Engine, keys: MapKeys, since: datetime, until: dat
             paces.get(_place(row), Pace()),
         )
     return found
+
+
+def slot_s(since: datetime, until: datetime) -> int:
+    """The length (seconds) of the slots of a window."""
+    length_s = (until - since).total_seconds()
+    return next((each for each in SLOTS_S if length_s <= SLOTS * each), SLOTS_S[-1])
 
 
 def together(numbers: Sequence[Numbers]) -> Numbers:

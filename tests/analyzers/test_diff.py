@@ -119,11 +119,12 @@ def test_numbers_by_operation_are_those_of_the_map(engine: Engine) -> None:
 
 
 def pace_by_hand(moments_s: Sequence[float], slot_s: int) -> Pace:
-    counts = np.bincount([int(s // slot_s) - int(min(moments_s) // slot_s) for s in moments_s]).astype(float)
+    slots = [int((T0.timestamp() + s) // slot_s) for s in moments_s]
+    counts = np.bincount([slot - min(slots) for slot in slots]).astype(float)
     return Pace(len(moments_s), len(counts), float((np.diff(counts) ** 2).sum()))
 
 
-@pytest.mark.parametrize(("hours", "slot_s"), [(2, 60), (8, 3600)])
+@pytest.mark.parametrize(("hours", "slot_s"), [(1, 60), (2, 300), (8, 3600), (120, 21_600)])
 def test_the_pace_is_counted_from_the_first_slot_to_the_last(engine: Engine, hours: int, slot_s: int) -> None:
     rng = np.random.default_rng(3)
     moments = sorted(rng.uniform(100, hours * 3600 - 100, 40).tolist())

@@ -67,44 +67,38 @@ WITH
                     AND period < {tail_until:DateTime64(0, 'UTC')}
                 GROUP BY kind, period)
     ),
-    by_reporter AS (
+    called AS (
         SELECT
             k.source AS source, k.destination AS destination, k.evidence AS evidence, toStartOfHour(r.t) AS hour,
-            k.reporter AS reporter, o.operation AS operation,
+            k.reporter AS reporter, k.tls AS tls, o.operation AS operation,
             transform(k.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
-            max(k.protocol != 'tcp') AS sees_requests,
-            sum(r.requests) AS requests, sum(r.errors) AS errors,
-            sumIf(r.requests, k.tls = 'mtls') AS mtls, sumIf(r.requests, k.tls IN ('mtls', 'tls', 'plaintext')) AS tls_known,
-            sumMap(r.histogram) AS histogram, sumMap(r.bounds_histogram) AS bounds_histogram
+            10 * (k.protocol != 'tcp') + rank AS merit,
+            r.requests AS requests, r.errors AS errors, r.histogram AS histogram, r.bounds_histogram AS bounds_histogram
         FROM edge_rows AS r
         INNER JOIN edge_nodes AS k ON r.base_edge_id = k.edge_id
         LEFT JOIN (SELECT edge_id, any(operation) AS operation FROM edge_keys GROUP BY edge_id) AS o ON r.edge_id = o.edge_id
         WHERE r.t >= k.valid_from AND r.t < k.valid_to
-        GROUP BY k.source, k.destination, k.evidence, hour, k.reporter, o.operation
     ),
-    merited AS (
-        SELECT
-            *,
-            10 * max(sees_requests) OVER (PARTITION BY source, destination, evidence, hour, reporter) + rank AS merit
-        FROM by_reporter
-    ),
-    ranked AS (
-        SELECT *, merit = max(merit) OVER (PARTITION BY source, destination, evidence, hour) AS counted
-        FROM merited
+    -- First who counts in each hour, from numbers alone: histograms kept apart by hour and reporter would fill the memory.
+    best AS (
+        SELECT source, destination, evidence, hour, max(merit) % 10 AS rank
+        FROM called
+        GROUP BY source, destination, evidence, hour
     )
 SELECT
-    source,
-    destination,
-    evidence,
-    operation,
-    sumIf(requests, counted) AS requests,
-    sumIf(errors, counted) AS errors,
-    sumIf(mtls, reporter IN ('destination', 'gateway', 'waypoint')) AS mtls,
-    sumIf(tls_known, reporter IN ('destination', 'gateway', 'waypoint')) AS tls_known,
-    sumMapIf(histogram, counted) AS histogram,
-    sumMapIf(bounds_histogram, counted) AS bounds_histogram
-FROM ranked
-GROUP BY source, destination, evidence, operation
+    c.source AS source,
+    c.destination AS destination,
+    c.evidence AS evidence,
+    c.operation AS operation,
+    sumIf(c.requests, c.rank = b.rank) AS requests,
+    sumIf(c.errors, c.rank = b.rank) AS errors,
+    sumIf(c.requests, c.tls = 'mtls' AND c.reporter IN ('destination', 'gateway', 'waypoint')) AS mtls,
+    sumIf(c.requests, c.tls IN ('mtls', 'tls', 'plaintext') AND c.reporter IN ('destination', 'gateway', 'waypoint')) AS tls_known,
+    sumMapIf(c.histogram, c.rank = b.rank) AS histogram,
+    sumMapIf(c.bounds_histogram, c.rank = b.rank) AS bounds_histogram
+FROM called AS c
+INNER JOIN best AS b ON c.source = b.source AND c.destination = b.destination AND c.evidence = b.evidence AND c.hour = b.hour
+GROUP BY c.source, c.destination, c.evidence, c.operation
 ORDER BY source, destination, evidence, operation
 LIMIT {row_limit:UInt64}
 SETTINGS prefer_column_name_to_alias = 1

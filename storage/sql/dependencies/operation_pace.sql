@@ -1,24 +1,24 @@
 -- How evenly the calls of every edge and operation came: what tells a change of rate from the usual unevenness.
--- Slots are minutes, or hours where slot_s is 3600. A slot in which nothing came counts as 0 between the first and the last
+-- Slots are made of minutes, or of hours where slot_s is at least 3600. A slot in which nothing came counts as 0 between the first and the last
 -- one in which something did. Half the mean square of the steps from slot to slot is the variance of a slot around a level
 -- that may drift (J. von Neumann et al., "The Mean Square Successive Difference", 1941).
 -- External: edge_nodes, as in edge_numbers.sql.
--- Inputs: since, until (UTC seconds, whole minutes or hours), slot_s (60 or 3600), row_limit (rows).
+-- Inputs: since, until (UTC seconds), slot_s (seconds), row_limit (rows).
 -- Output: per edge (node numbers), evidence and operation, of the reporters that count: calls, slots (from the first with a
 -- call to the last), squares (sum of the squared steps).
 WITH
     edge_rows AS (
         SELECT minute AS t, edge_id, base_edge_id, requests
         FROM edges_1m
-        WHERE {slot_s:UInt32} = 60 AND minute >= {since:DateTime64(0, 'UTC')} AND minute < {until:DateTime64(0, 'UTC')}
+        WHERE {slot_s:UInt32} < 3600 AND minute >= {since:DateTime64(0, 'UTC')} AND minute < {until:DateTime64(0, 'UTC')}
         UNION ALL
         SELECT hour AS t, edge_id, base_edge_id, requests
         FROM edges_1h
-        WHERE {slot_s:UInt32} = 3600 AND hour >= {since:DateTime64(0, 'UTC')} AND hour < {until:DateTime64(0, 'UTC')}
+        WHERE {slot_s:UInt32} >= 3600 AND hour >= {since:DateTime64(0, 'UTC')} AND hour < {until:DateTime64(0, 'UTC')}
         UNION ALL
         SELECT minute AS t, edge_id, base_edge_id, requests
         FROM derived_edges_1m
-        WHERE {slot_s:UInt32} = 60 AND minute >= {since:DateTime64(0, 'UTC')} AND minute < {until:DateTime64(0, 'UTC')}
+        WHERE {slot_s:UInt32} < 3600 AND minute >= {since:DateTime64(0, 'UTC')} AND minute < {until:DateTime64(0, 'UTC')}
             AND (kind, minute, generation) IN (
                 SELECT kind, period, max(generation) FROM derived_periods
                 WHERE grain = '1m' AND period >= {since:DateTime64(0, 'UTC')} AND period < {until:DateTime64(0, 'UTC')}
@@ -26,7 +26,7 @@ WITH
         UNION ALL
         SELECT hour AS t, edge_id, base_edge_id, requests
         FROM derived_edges_1h
-        WHERE {slot_s:UInt32} = 3600 AND hour >= {since:DateTime64(0, 'UTC')} AND hour < {until:DateTime64(0, 'UTC')}
+        WHERE {slot_s:UInt32} >= 3600 AND hour >= {since:DateTime64(0, 'UTC')} AND hour < {until:DateTime64(0, 'UTC')}
             AND (kind, hour, generation) IN (
                 SELECT kind, period, max(generation) FROM derived_periods
                 WHERE grain = '1h' AND period >= {since:DateTime64(0, 'UTC')} AND period < {until:DateTime64(0, 'UTC')}
