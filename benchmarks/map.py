@@ -31,7 +31,7 @@ WINDOWS = {
     "7 d": timedelta(days=7),
     "30 d": timedelta(days=DAYS),
 }
-ROLLUPS = ("base_edges_1m", "base_edges_10m", "base_edges_1h", "edges_1d", "edge_keys")
+ROLLUPS = ("base_edges_1m", "base_edges_10m", "base_edges_1h", "base_edges_6h", "edges_1d", "edge_keys")
 
 
 def measure(engine: Engine, runs: int) -> dict[str, Any]:

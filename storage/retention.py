@@ -62,6 +62,7 @@ _ROWS: Mapping[str, tuple[str, str]] = {
     "derived_edges_1m": ("derived_on", "minutes_days"),
     "edges_1h": ("received_on", "hours_days"),
     "base_edges_1h": ("received_on", "hours_days"),
+    "base_edges_6h": ("received_on", "hours_days"),
     "derived_edges_1h": ("derived_on", "hours_days"),
     "edges_1d": ("received_on", "days_days"),
     "derived_edges_1d": ("derived_on", "days_days"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ SEES_REQUESTS = 10
 EXACT_PLACES = 1023
 """quantilesTiming is exact for places up to this one (durations up to 13 minutes)."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS = ("requests", "errors", "denied", "timed", "sized", "bytes_sent", "bytes_received")
 
 
@@ -57,9 +59,9 @@ def totals(engine: Engine, keys: MapKeys, window: Window) -> Totals:
     spoke = _Spoke.of(keys, read)
     unsettled = spoke.unsettled(keys)
     counted = spoke.counted & ~unsettled[spoke.group]
-    spread = _spread(engine, keys, spoke.key[counted], parameters)
+    spread = _spread(engine, keys, spoke.key, spoke.key[counted], parameters)
     # What quantilesTiming rounds is left to the slower way.
-    unsettled[[group for group, found in spread.items() if found["top"] > EXACT_PLACES]] = True
+    unsettled[[group for group, found in spread.items() if max(found["quantile_places"]) > EXACT_PLACES]] = True
     bounded = _bounded(engine, keys, spoke.key[counted], parameters)
     return Totals(_rows(keys, spoke, unsettled, spread, bounded), unsettled[keys.group])
 
@@ -124,10 +126,26 @@ class _Spoke:
 
 
 def _spread(
-    engine: Engine, keys: MapKeys, counted: Ints, parameters: Mapping[str, Any]
+    engine: Engine, keys: MapKeys, spoke: Ints, counted: Ints, parameters: Mapping[str, Any]
 ) -> Mapping[int, Mapping[str, Any]]:
-    """Statuses, faults and quantiles by group."""
-    return _by_group(engine, "dependencies/edge_spread", keys, np.unique(counted), parameters)
+    """Statuses, faults and quantiles of what counted, by group."""
+    if not len(counted):
+        return {}
+    counts, seen = np.zeros(len(keys.edge_id), np.bool_), np.zeros(len(keys.edge_id), np.bool_)
+    counts[counted] = seen[spoke] = True
+    exceptions = seen & (counts != keys.codes("reporter", "source", "gateway"))
+    entries = np.flatnonzero(counts)
+    first = np.zeros(len(keys.members), np.int64)
+    first[keys.group[entries[::-1]]] = entries[::-1]
+    several = entries[first[keys.group[entries]] != entries]
+    chosen = {
+        "exceptions": [0, *keys.edge_id[exceptions].tolist()],
+        "several": [0, *keys.edge_id[several].tolist()],
+        "labels": [0, *keys.edge_id[first[keys.group[several]]].tolist()],
+    }
+    found = engine.query(load("dependencies/edge_spread").text, {**parameters, **chosen})
+    group = keys.group[np.searchsorted(keys.edge_id, found["label"].to_numpy())].tolist()
+    return dict(zip(group, found.to_pylist(), strict=True))
 
 
 def _bounded(
@@ -204,7 +222,7 @@ def _rows(
     for name in ("statuses", "grpc_statuses", "faults"):
         columns[name] = [row[name] for row in found]
     places = np.array([row["quantile_places"] for row in found])
-    timed = np.array([row["top"] is not None for row in found]) & (np.array(columns["timed"]) > 0)
+    timed = np.array(columns["timed"]) > 0
     columns["quantiles_us"] = [
         quantiles if known else bounded.get(number, _UNTIMED)
         for number, quantiles, known in zip(
@@ -221,12 +239,11 @@ _NOTHING: Mapping[str, Any] = {
     "grpc_statuses": (),
     "faults": (),
     "quantile_places": (0.0, 0.0, 0.0),
-    "top": None,
 }
 
 
 def _times(moments: npt.NDArray[np.datetime64]) -> list[Any]:
-    return pa.array(moments.astype("datetime64[us]"), pa.timestamp("us", "UTC")).to_pylist()
+    return [_EPOCH + timedelta(microseconds=us) for us in moments.astype("datetime64[us]").astype(np.int64).tolist()]
 
 
 def _counts(

@@ -1,4 +1,4 @@
-"""A window of time cut into the lengths that rollups have: days, hours, ten minutes and minutes."""
+"""A window of time cut into the lengths that rollups have: days, six hours, hours, ten minutes and minutes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 DAYS_FROM = timedelta(hours=48)
 """Longer windows read their whole days from the rollup by day, whose quantiles are within 5 % (others: within 1 %)."""
 
-_MINUTE, _TEN, _HOUR, _DAY = timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)
+_MINUTE, _TEN = timedelta(minutes=1), timedelta(minutes=10)
+_HOUR, _SIX, _DAY = timedelta(hours=1), timedelta(hours=6), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """[since, until) with whole days in the middle, whole hours around them, then ten minutes, then minutes.
+    """[since, until) with whole days in the middle, then six hours, hours, ten minutes and minutes around them.
 
-    since <= tens_since <= hours_since <= days_since <= days_until <= hours_until <= tens_until <= until. What holds no
-    whole period of a length has none of it: its two ends are then one moment.
+    since <= tens_since <= hours_since <= sixes_since <= days_since <= days_until <= sixes_until <= hours_until <=
+    tens_until <= until. What holds no whole period of a length has none of it: its two ends are then one moment.
     """
 
     since: datetime
     tens_since: datetime
     hours_since: datetime
+    sixes_since: datetime
     days_since: datetime
     days_until: datetime
+    sixes_until: datetime
     hours_until: datetime
     tens_until: datetime
     until: datetime
@@ -36,12 +39,12 @@ class Window:
         start = _floor(max(since or EARLIEST, EARLIEST).astimezone(UTC), _MINUTE)
         end = max(_ceil(min(until or LATEST, LATEST).astimezone(UTC), _MINUTE), start)
         bounds = [(start, end)]
-        for length in (_TEN, _HOUR, _DAY):
+        for length in (_TEN, _HOUR, _SIX, _DAY):
             low, high = _ceil(bounds[-1][0], length), _floor(bounds[-1][1], length)
             whole = low < high and (length != _DAY or end - start > DAYS_FROM)
             bounds.append((low, high) if whole else (bounds[-1][1], bounds[-1][1]))
-        minutes, tens, hours, days = bounds
-        return cls(minutes[0], tens[0], hours[0], days[0], days[1], hours[1], tens[1], minutes[1])
+        starts, ends = zip(*bounds, strict=True)
+        return cls(*starts, *reversed(ends))
 
     @property
     def origin(self) -> datetime:

@@ -18,7 +18,7 @@ from tests.analyzers.map_reference import numbers
 from tests.analyzers.records import T0, at, call, insert, insert_calls, insert_spans, span
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-BASE = ("base_edges_1m", "base_edges_10m", "base_edges_1h")
+BASE = ("base_edges_1m", "base_edges_10m", "base_edges_1h", "base_edges_6h")
 TABLES = ("calls", "edges_1m", "edges_1h", *BASE, "edges_1d", "edge_keys", "edge_ledger", "address_minutes")
 
 
@@ -282,7 +282,7 @@ def test_what_retention_left_in_coarser_rollups_is_still_shown(engine: Engine) -
     for table in ("edges_1m", "base_edges_1m", "base_edges_10m", "derived_edges_1m"):
         engine.execute(f"TRUNCATE TABLE {table}")
     assert requests(**half_hour) == requests() == {log: 2, trace: 1}
-    for table in ("edges_1h", "base_edges_1h", "derived_edges_1h"):
+    for table in ("edges_1h", "base_edges_1h", "base_edges_6h", "derived_edges_1h"):
         engine.execute(f"TRUNCATE TABLE {table}")
     assert requests() == {log: 2, trace: 1}
 

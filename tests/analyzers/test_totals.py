@@ -119,13 +119,14 @@ def test_a_window_is_cut_without_gaps(one: datetime, other: datetime) -> None:
     window = Window.of(min(one, other), max(one, other))
     bounds = list(window.parameters().values())
     assert bounds == sorted(bounds)
-    since, tens, hours, days, days_end, hours_end, tens_end, until = bounds
+    since, tens, hours, sixes, days, days_end, sixes_end, hours_end, tens_end, until = bounds
     assert since <= min(one, other) < since + timedelta(minutes=1)
     assert until - timedelta(minutes=1) < max(one, other) <= until or since == until
     midnight = datetime(2026, 1, 1, tzinfo=UTC)
     for low, high, length in (
         (tens, tens_end, timedelta(minutes=10)),
         (hours, hours_end, timedelta(hours=1)),
+        (sixes, sixes_end, timedelta(hours=6)),
         (days, days_end, timedelta(days=1)),
     ):
         if low < high:

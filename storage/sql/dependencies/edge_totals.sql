@@ -1,9 +1,10 @@
 -- What the rollups of a window say of each base edge, and in which of its hours they say anything.
 --
--- The window is cut into days, hours, ten minutes and minutes, each read from its own rollup; what retention left only in
+-- The window is cut into days, six hours, hours, ten minutes and minutes, each read from its own rollup; what retention left only in
 -- coarser tables is taken from there (rows that arrived before the finer table's first arrival day). Derived edges are
 -- those of the current generation.
--- Inputs (UTC seconds): since <= tens_since <= hours_since <= days_since <= days_until <= hours_until <= tens_until <= until.
+-- Inputs (UTC seconds): since <= tens_since <= hours_since <= sixes_since <= days_since <= days_until <= sixes_until <=
+-- hours_until <= tens_until <= until.
 -- origin: the start of the day of `since`; row_limit (rows).
 -- Output: one row per edge_id and block of two days, counted from `origin`; `hours` has a bit for each hour of the block.
 WITH
@@ -28,11 +29,17 @@ WITH
         SELECT edge_id, hour AS t, toUInt64(bitShiftLeft(toUInt32(1), toHour(hour))) AS hours_of_day,
             requests, errors, denied, timed, sized, bytes_sent, bytes_received, first_ts, last_ts
         FROM base_edges_1h
-        WHERE ((hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {days_since:DateTime64(0, 'UTC')})
-                OR (hour >= {days_until:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
+        WHERE ((hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {sixes_since:DateTime64(0, 'UTC')})
+                OR (hour >= {sixes_until:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
                 OR (received_on < minutes_kept_from
                     AND ((hour >= toStartOfHour({since:DateTime64(0, 'UTC')}) AND hour < {hours_since:DateTime64(0, 'UTC')})
                         OR (hour >= {hours_until:DateTime64(0, 'UTC')} AND hour < {until:DateTime64(0, 'UTC')}))))
+        UNION ALL
+        SELECT edge_id, start AS t, toUInt64(hours) AS hours_of_day,
+            requests, errors, denied, timed, sized, bytes_sent, bytes_received, first_ts, last_ts
+        FROM base_edges_6h
+        WHERE ((start >= {sixes_since:DateTime64(0, 'UTC')} AND start < {days_since:DateTime64(0, 'UTC')})
+                OR (start >= {days_until:DateTime64(0, 'UTC')} AND start < {sixes_until:DateTime64(0, 'UTC')}))
         UNION ALL
         SELECT edge_id, day AS t, toUInt64(hours) AS hours_of_day,
             requests, errors, denied, timed, sized, bytes_sent, bytes_received, first_ts, last_ts
@@ -75,8 +82,8 @@ WITH
     )
 SELECT
     edge_id,
-    intDiv(toUInt32(dateDiff('day', {origin:DateTime64(0, 'UTC')}, t)), 2) AS block,
-    groupBitOr(bitShiftLeft(hours_of_day, 24 * (dateDiff('day', {origin:DateTime64(0, 'UTC')}, t) % 2))) AS hours,
+    toUInt32(intDiv(intDiv(toUnixTimestamp(t) - toUnixTimestamp({origin:DateTime64(0, 'UTC')}), 86400) AS day_number, 2)) AS block,
+    groupBitOr(bitShiftLeft(hours_of_day, toUInt8(24 * (day_number % 2)))) AS hours,
     sum(requests) AS requests,
     sum(errors) AS errors,
     sum(denied) AS denied,

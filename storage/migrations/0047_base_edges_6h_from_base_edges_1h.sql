@@ -1,8 +1,8 @@
--- What an inserted block of hours adds to its days, with the coarser histogram.
-CREATE MATERIALIZED VIEW edges_1d_from_base_edges_1h TO edges_1d AS
+-- What an inserted block of hours adds to their six hours.
+CREATE MATERIALIZED VIEW base_edges_6h_from_base_edges_1h TO base_edges_6h AS
 SELECT
     received_on,
-    toStartOfDay(hour) AS day,
+    toStartOfInterval(hour, toIntervalHour(6)) AS start,
     edge_id,
     groupBitOr(bitShiftLeft(toUInt32(1), toHour(hour))) AS hours,
     sum(requests) AS requests,
@@ -17,8 +17,8 @@ SELECT
     sumMap(statuses) AS statuses,
     sumMap(grpc_statuses) AS grpc_statuses,
     sumMap(faults) AS faults,
-    sumMap(mapFromArrays(arrayMap(bucket -> toInt16(if(bucket < 0, -1, intDiv(bucket + 4, 5))), mapKeys(histogram)), mapValues(histogram))) AS histogram,
+    sumMap(histogram) AS histogram,
     min(first_ts) AS first_ts,
     max(last_ts) AS last_ts
 FROM base_edges_1h
-GROUP BY received_on, day, edge_id
+GROUP BY received_on, start, edge_id
