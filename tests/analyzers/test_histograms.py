@@ -76,16 +76,16 @@ def test_the_ratio_in_the_sql_is_the_one_in_python() -> None:
 @pytest.mark.parametrize("text", [VIEW, ADDRESSES], ids=["view", "address edges"])
 def test_bits_of_logged_are_those_of_the_table(text: str) -> None:
     said = {
-        "status": r"status(?:, toUInt64\(1\)\))?, bitTest\(logged, (\d+)\) AND protocol",
-        "grpc_status": r"grpc_status(?:, toUInt64\(1\)\))?, bitTest\(logged, (\d+)\)",
-        "duration_us": r"countIf\(bitTest\(logged, (\d+)\)\) AS timed",
-        "bytes_sent": r"countIf\(bitTest\(logged, (\d+)\)\) AS sized",
+        "status": r"weight > [01] AND bitTest\(logged, (\d+)\) AND protocol != 'tcp'",
+        "grpc_status": r"weight > [01] AND bitTest\(logged, (\d+)\) AND \(grpc_status",
+        "duration_us": r"sumIf\(weight, bitTest\(logged, (\d+)\)\) AS timed",
+        "bytes_sent": r"sumIf\(weight, bitTest\(logged, (\d+)\)\) AS sized",
     }
     bits = {name: {int(bit) for bit in re.findall(rule, text)} for name, rule in said.items()}
     assert bits == {name: {LOGGED_BIT[name]} for name in said}
 
 
 def test_both_places_call_the_same_calls_failed() -> None:
-    rule = re.compile(r"countIf\((status >= 500.*?)\) AS errors", re.DOTALL)
+    rule = re.compile(r"sumIf\(weight, (status >= 500.*?)\) AS errors", re.DOTALL)
     failed = [" ".join(rule.findall(text)[0].split()) for text in (VIEW, ADDRESSES)]
     assert failed[0] == failed[1]
