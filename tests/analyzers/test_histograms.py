@@ -79,7 +79,7 @@ def test_bits_of_logged_are_those_of_the_table(text: str) -> None:
         "status": r"weight > [01] AND bitTest\(logged, (\d+)\) AND protocol != 'tcp'",
         "grpc_status": r"weight > [01] AND bitTest\(logged, (\d+)\) AND \(grpc_status",
         "duration_us": r"sumIf\(weight, bitTest\(logged, (\d+)\)\) AS timed",
-        "bytes_sent": r"sumIf\(weight, bitTest\(logged, (\d+)\)\) AS sized",
+        "bytes_sent": r"countIf\(bitTest\(logged, (\d+)\)\) AS sized",
     }
     bits = {name: {int(bit) for bit in re.findall(rule, text)} for name, rule in said.items()}
     assert bits == {name: {LOGGED_BIT[name]} for name in said}
