@@ -111,6 +111,7 @@ def identity(resource: Any) -> dict[str, Any]:
         ),
         "version": word(a, "service.version"),
         "pod": word(a, "k8s.pod.name"),
+        "_pod_ip": word(a, "k8s.pod.ip"),
         "resource": pairs(a),
     }
 
