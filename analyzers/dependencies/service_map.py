@@ -94,8 +94,8 @@ def _assemble(
         for side, node in zip(SIDES, pair, strict=True):
             versions, principals = traits.setdefault(node, (set(), set()))
             for row in evidence.values():
-                versions.update(filter(None, row[f"{side}_versions"]))
-                principals.update(filter(None, row[f"{side}_principals"]))
+                versions.update(row[f"{side}_versions"])
+                principals.update(row[f"{side}_principals"])
         edges.append(_edge(pair, evidence, pair[0] in gateways, proxies, seconds))
     found = [_node(node, gateways, *traits[node]) for node in sorted(traits)]
     return ServiceMap(*shown, found, sorted(edges, key=lambda edge: (edge.source, edge.destination)))
@@ -138,10 +138,17 @@ def _edge(
         bytes_sent=row["bytes_sent"] if row["sized"] else None,
         bytes_received=row["bytes_received"] if row["sized"] else None,
         evidence=kinds,
-        first_seen=min(found["first_ts"] for found in evidence.values()),
-        last_seen=max(found["last_ts"] for found in evidence.values()),
-        principals=sorted({p for found in evidence.values() for p in found["source_principals"] if p}),
+        first_seen=min([found["first_ts"] for found in evidence.values()]),
+        last_seen=max([found["last_ts"] for found in evidence.values()]),
+        principals=_named([found["source_principals"] for found in evidence.values()]),
     )
+
+
+def _named(lists: Sequence[Sequence[str]]) -> Sequence[str]:
+    """The distinct texts of several lists but the empty one, in order."""
+    if len(lists) == 1 and len(lists[0]) == 1:
+        return [*filter(None, lists[0])]
+    return sorted({text for texts in lists for text in texts if text})
 
 
 def _quantiles_ms(row: Mapping[str, Any]) -> Sequence[float | None]:
@@ -155,7 +162,8 @@ def _quantiles_ms(row: Mapping[str, Any]) -> Sequence[float | None]:
 
 def _statuses(row: Mapping[str, Any]) -> Mapping[str, int]:
     """Requests by HTTP status; 0 = none was sent. Envoy prints 0 for a TCP connection too, which has no status."""
-    connections = {protocol for protocol, _ in row["protocols"]} == {"tcp"}
+    protocols = row["protocols"]
+    connections = len(protocols) == 1 and protocols[0][0] == "tcp"
     return {str(status): count for status, count in sorted(row["statuses"]) if status or not connections}
 
 
@@ -170,6 +178,8 @@ def _direction(pair: tuple[str, str], row: Mapping[str, Any], from_gateway: bool
 
 
 def _commonest(counts: Sequence[tuple[str, int]]) -> str | None:
+    if len(counts) == 1:
+        return counts[0][0] or None
     named = [(count, name) for name, count in counts if name]
     return max(named)[1] if named else None
 
@@ -206,7 +216,7 @@ def _node(node: str, gateways: frozenset[str], versions: set[str], principals: s
         kind = "external"
     elif node in gateways:
         kind = "gateway"
-    return Node(node, kind, namespace, service, sorted(versions), sorted(principals))
+    return Node(node, kind, namespace, service, sorted(versions - {""}), sorted(principals - {""}))
 
 
 def _extent(rows: Sequence[Mapping[str, Any]]) -> tuple[datetime | None, datetime | None]:

@@ -29,9 +29,9 @@ RANKS = {"source": 4, "gateway": 4, "destination": 3, "waypoint": 2}
 """Whose lines count first; whoever else spoke has rank 1."""
 SEES_REQUESTS = 10
 """Added to the rank of a reporter that sees requests and not only the connections under them."""
-EXACT_PLACES = 1023
-"""quantilesTiming is exact for places up to this one (durations up to 13 minutes)."""
 
+BLOCK = timedelta(days=2)
+"""Hours that fit one mask."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS = ("requests", "errors", "denied", "timed", "sized", "bytes_sent", "bytes_received")
 
@@ -55,25 +55,44 @@ def totals(engine: Engine, keys: MapKeys, window: Window) -> Totals:
         storage.errors.StorageError: the engine cannot answer.
     """
     parameters = {**window.parameters(), "row_limit": ROW_LIMIT}
-    read = engine.query(load("dependencies/edge_totals").text, {**parameters, "origin": window.origin})
-    spoke = _Spoke.of(keys, read)
+    since_origin = {**parameters, "origin": window.origin}
+    read = engine.query(load("dependencies/edge_totals").text, since_origin)
+    short = window.until - window.origin <= BLOCK
+    spoke = _Spoke.of(keys, read if short else engine.query(load("dependencies/edge_hours").text, since_origin))
     unsettled = spoke.unsettled(keys)
-    counted = spoke.counted & ~unsettled[spoke.group]
-    spread = _spread(engine, keys, spoke.key, spoke.key[counted], parameters)
-    # What quantilesTiming rounds is left to the slower way.
-    unsettled[[group for group, found in spread.items() if max(found["quantile_places"]) > EXACT_PLACES]] = True
-    bounded = _bounded(engine, keys, spoke.key[counted], parameters)
-    return Totals(_rows(keys, spoke, unsettled, spread, bounded), unsettled[keys.group])
+    settled = spoke.counted & ~unsettled[spoke.group]
+    counts = np.zeros(len(keys.edge_id), np.bool_)
+    counts[spoke.key[settled]] = True
+    comparable = np.zeros(len(keys.edge_id), np.bool_)
+    comparable[spoke.key[spoke.comparable]] = True
+    spread = _spread(engine, keys, spoke.key, counts, parameters)
+    bounded = _bounded(engine, keys, counts, parameters)
+    return Totals(_rows(keys, read, counts, comparable, unsettled, spread, bounded), unsettled[keys.group])
+
+
+def _entries(keys: MapKeys, read: pa.Table) -> tuple[pa.Table, Ints]:
+    """The rows of `read` whose edge has a key, and the (first) entry of each among the keys."""
+    wanted = read["edge_id"].to_numpy()
+    if not len(keys.edge_id):
+        return read.slice(0, 0), np.zeros(0, np.int64)
+    key = np.searchsorted(keys.edge_id, wanted)
+    known = keys.edge_id[np.minimum(key, len(keys.edge_id) - 1)] == wanted
+    return (read, key) if known.all() else (read.filter(pa.array(known)), key[known])
+
+
+def _ranks(keys: MapKeys) -> tuple[Ints, Flags]:
+    """Rank of each entry's reporter, and whether the entry tells of requests (not of connections)."""
+    reporter, texts = keys.labels["reporter"]
+    ranks = np.array([RANKS.get(text, 1) for text in texts], np.int64)
+    return ranks[reporter], ~keys.codes("protocol", "tcp")
 
 
 @dataclass(frozen=True, slots=True)
 class _Spoke:
-    """Rows of edge_totals.sql: the entry of the keys and the group of each, and whether it counts in its block."""
+    """Who spoke in which hours, by edge and block of hours: its entry and group, and whether it counts there."""
 
-    read: pa.Table
     key: Ints
     group: Ints
-    reporter_rank: Ints
     sees: Flags
     comparable: Flags
     """Not a connection under requests that somebody else saw."""
@@ -83,21 +102,16 @@ class _Spoke:
 
     @classmethod
     def of(cls, keys: MapKeys, read: pa.Table) -> _Spoke:
-        wanted = read["edge_id"].to_numpy()
-        key = np.searchsorted(keys.edge_id, wanted)
-        known = (
-            keys.edge_id[np.minimum(key, len(keys.edge_id) - 1)] == wanted if len(keys.edge_id) else wanted != wanted
-        )
-        read, key = read.filter(pa.array(known)), key[known]
+        read, key = _entries(keys, read)
         group = keys.group[key]
-        reporter, texts = keys.labels["reporter"]
-        rank = np.array([RANKS.get(text, 1) for text in texts], np.int64)[reporter[key]]
-        sees = ~keys.codes("protocol", "tcp")[key]
-        merit = rank + SEES_REQUESTS * sees
+        rank, sees_requests = _ranks(keys)
+        sees = sees_requests[key]
+        merit = rank[key] + SEES_REQUESTS * sees
         hours = read["hours"].to_numpy().astype(np.uint64)
-        place = np.unique(
-            group * (int(read["block"].to_numpy().max(initial=0)) + 1) + read["block"].to_numpy(), return_inverse=True
-        )[1]
+        place = group
+        if "block" in read.schema.names:
+            block = read["block"].to_numpy().astype(np.int64)
+            place = np.unique(group * (int(block.max(initial=0)) + 1) + block, return_inverse=True)[1]
         best = np.zeros(int(place.max(initial=-1)) + 1, np.int64)
         np.maximum.at(best, place, merit)
         counted = merit == best[place]
@@ -105,7 +119,7 @@ class _Spoke:
         np.bitwise_or.at(all_hours, place, hours)
         np.bitwise_or.at(best_hours, place[counted], hours[counted])
         split = np.unique(group[(all_hours & ~best_hours)[place] != 0])
-        return cls(read, key, group, rank, sees, sees == (best[place] >= SEES_REQUESTS), counted, split)
+        return cls(key, group, sees, sees == (best[place] >= SEES_REQUESTS), counted, split)
 
     def unsettled(self, keys: MapKeys) -> Flags:
         """By group: whether one choice of reporters does not hold for the whole window."""
@@ -116,7 +130,7 @@ class _Spoke:
         # A reporter that logs requests here and connections there is ranked by the hour.
         reporter = keys.labels["reporter"][0][self.key]
         side = np.unique(self.group * (int(reporter.max(initial=0)) + 1) + reporter, return_inverse=True)[1]
-        for flags, of in ((self.sees, side), (self.counted, self.key)):
+        for flags, of in ((self.sees, side), (self.counted, self.key), (self.comparable, self.key)):
             number = np.unique(of, return_inverse=True)[1]
             some, every = np.zeros(len(number), np.bool_), np.ones(len(number), np.bool_)
             np.logical_or.at(some, number, flags)
@@ -126,13 +140,13 @@ class _Spoke:
 
 
 def _spread(
-    engine: Engine, keys: MapKeys, spoke: Ints, counted: Ints, parameters: Mapping[str, Any]
+    engine: Engine, keys: MapKeys, spoke: Ints, counts: Flags, parameters: Mapping[str, Any]
 ) -> Mapping[int, Mapping[str, Any]]:
-    """Statuses, faults and quantiles of what counted, by group."""
-    if not len(counted):
+    """Statuses, faults and quantiles of what counts, by group."""
+    if not counts.any():
         return {}
-    counts, seen = np.zeros(len(keys.edge_id), np.bool_), np.zeros(len(keys.edge_id), np.bool_)
-    counts[counted] = seen[spoke] = True
+    seen = np.zeros(len(keys.edge_id), np.bool_)
+    seen[spoke] = True
     exceptions = seen & (counts != keys.codes("reporter", "source", "gateway"))
     entries = np.flatnonzero(counts)
     first = np.zeros(len(keys.members), np.int64)
@@ -149,11 +163,10 @@ def _spread(
 
 
 def _bounded(
-    engine: Engine, keys: MapKeys, counted: Ints, parameters: Mapping[str, Any]
+    engine: Engine, keys: MapKeys, counts: Flags, parameters: Mapping[str, Any]
 ) -> Mapping[int, Sequence[float | None]]:
     """Quantiles (us) of the groups whose latencies metrics tell, in buckets with bounds of their own."""
-    entries = np.unique(counted)
-    entries = entries[keys.codes("evidence", "metric")[entries]]
+    entries = np.flatnonzero(counts & keys.codes("evidence", "metric"))
     rows = _by_group(engine, "dependencies/edge_bounds", keys, entries, parameters)
     return {group: bounded_quantiles_us(row["bounds_histogram"], QUANTILES) for group, row in rows.items()}
 
@@ -171,20 +184,25 @@ def _by_group(
 
 def _rows(
     keys: MapKeys,
-    spoke: _Spoke,
+    read: pa.Table,
+    counts: Flags,
+    comparable: Flags,
     unsettled: Flags,
     spread: Mapping[int, Mapping[str, Any]],
     bounded: Mapping[int, Sequence[float | None]],
 ) -> Sequence[Mapping[str, Any]]:
-    """One row per settled group."""
-    settled = ~unsettled[spoke.group]
-    order = np.flatnonzero(settled)[np.argsort(spoke.group[settled], kind="stable")]
+    """One row per settled group, from the rows of edge_totals.sql and from flags by entry and by group."""
+    read, entry = _entries(keys, read)
+    settled = np.flatnonzero(~unsettled[keys.group[entry]])
+    order = settled[np.argsort(keys.group[entry[settled]], kind="stable")]
     if not len(order):
         return []
-    key, group = spoke.key[order], spoke.group[order]
+    key = entry[order]
+    group = keys.group[key]
     starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
-    counted, comparable = spoke.counted[order], spoke.comparable[order]
-    values = {name: spoke.read[name].to_numpy()[order] for name in (*_SUMS, "first_ts", "last_ts")}
+    counted, compared = counts[key], comparable[key]
+    first_rank = _ranks(keys)[0][key] == RANKS["source"]
+    values = {name: read[name].to_numpy()[order] for name in (*_SUMS, "first_ts", "last_ts")}
     destination = keys.codes("reporter", "destination")[key]
     refusing = keys.codes("reporter", "destination", "gateway", "waypoint")[key]
     # What the network dropped on the caller's side never came to the other.
@@ -203,9 +221,9 @@ def _rows(
         "destination": keys.destination[whom].tolist(),
         "evidence": [kinds[code] for code in evidence[whom].tolist()],
         **{name: total(values[name], counted) for name in _SUMS if name != "denied"},
-        "source_requests": total(requests, comparable & (spoke.reporter_rank[order] == 4)),
-        "destination_requests": total(requests, comparable & destination),
-        "destination_rows": total(ones, comparable & destination),
+        "source_requests": total(requests, compared & first_rank),
+        "destination_requests": total(requests, compared & destination),
+        "destination_rows": total(ones, compared & destination),
         "denied": total(values["denied"], refusing | flow),
         "verdict_rows": total(ones, refusing | flow),
         "mtls": total(requests, refusing & keys.codes("tls", "mtls")[key]),
@@ -221,12 +239,12 @@ def _rows(
     found = [spread.get(number, _NOTHING) for number in group[starts].tolist()]
     for name in ("statuses", "grpc_statuses", "faults"):
         columns[name] = [row[name] for row in found]
-    places = np.array([row["quantile_places"] for row in found])
+    buckets = np.array([row["quantile_buckets"] for row in found])
     timed = np.array(columns["timed"]) > 0
     columns["quantiles_us"] = [
         quantiles if known else bounded.get(number, _UNTIMED)
         for number, quantiles, known in zip(
-            group[starts].tolist(), value_us(places - 1).tolist(), timed.tolist(), strict=True
+            group[starts].tolist(), value_us(buckets).tolist(), timed.tolist(), strict=True
         )
     ]
     names = tuple(columns)
@@ -238,7 +256,7 @@ _NOTHING: Mapping[str, Any] = {
     "statuses": (),
     "grpc_statuses": (),
     "faults": (),
-    "quantile_places": (0.0, 0.0, 0.0),
+    "quantile_buckets": (0, 0, 0),
 }
 
 

@@ -6,7 +6,8 @@
 -- Inputs (UTC seconds): since <= tens_since <= hours_since <= sixes_since <= days_since <= days_until <= sixes_until <=
 -- hours_until <= tens_until <= until.
 -- origin: the start of the day of `since`; row_limit (rows).
--- Output: one row per edge_id and block of two days, counted from `origin`; `hours` has a bit for each hour of the block.
+-- Output: one row per edge_id; `hours` has a bit for each hour since `origin`, modulo 48: windows within two days of `origin`
+-- need no more, for others edge_hours.sql tells.
 WITH
     -- An empty table keeps nothing: then everything older comes from the coarser one.
     (SELECT if(count() = 0, toDate('2149-06-06'), min(received_on)) FROM base_edges_1m) AS minutes_kept_from,
@@ -82,8 +83,7 @@ WITH
     )
 SELECT
     edge_id,
-    toUInt32(intDiv(intDiv(toUnixTimestamp(t) - toUnixTimestamp({origin:DateTime64(0, 'UTC')}), 86400) AS day_number, 2)) AS block,
-    groupBitOr(bitShiftLeft(hours_of_day, toUInt8(24 * (day_number % 2)))) AS hours,
+    groupBitOr(bitShiftLeft(hours_of_day, toUInt8(24 * (intDiv(toUnixTimestamp(t) - toUnixTimestamp({origin:DateTime64(0, 'UTC')}), 86400) % 2)))) AS hours,
     sum(requests) AS requests,
     sum(errors) AS errors,
     sum(denied) AS denied,
@@ -94,6 +94,6 @@ SELECT
     min(first_ts) AS first_ts,
     max(last_ts) AS last_ts
 FROM edge_rows
-GROUP BY edge_id, block
+GROUP BY edge_id
 LIMIT {row_limit:UInt64}
 SETTINGS prefer_column_name_to_alias = 1
