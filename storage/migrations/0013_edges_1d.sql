@@ -15,10 +15,10 @@ CREATE TABLE edges_1d (
     bytes_received SimpleAggregateFunction(sum, UInt64),
     log_us_sum     SimpleAggregateFunction(sum, Float64),
     log_us_sum2    SimpleAggregateFunction(sum, Float64),
-    statuses       SimpleAggregateFunction(sumMap, Map(UInt16, UInt64)) CODEC(ZSTD(1)),
-    grpc_statuses  SimpleAggregateFunction(sumMap, Map(UInt8, UInt64)) CODEC(ZSTD(1)),
-    faults         SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(ZSTD(1)),
-    histogram      SimpleAggregateFunction(sumMap, Map(Int16, UInt64)) CODEC(ZSTD(1)),
+    statuses       SimpleAggregateFunction(sumMap, Map(UInt16, UInt64)) CODEC(LZ4),
+    grpc_statuses  SimpleAggregateFunction(sumMap, Map(UInt8, UInt64)) CODEC(LZ4),
+    faults         SimpleAggregateFunction(sumMap, Map(String, UInt64)) CODEC(LZ4),
+    histogram      SimpleAggregateFunction(sumMap, Map(Int16, UInt64)) CODEC(LZ4),
     first_ts       SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
     last_ts        SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
 )
