@@ -95,7 +95,8 @@ class EmbeddedEngine:
             except BaseException:
                 self._lock.release()
                 raise
-            self._idle.put(first)
+            # Never used: when its last session closes, chDB unloads every table, and the next one loads them again.
+            self._keeper = first
             _open_path.append(self.path)
 
     @property
@@ -202,6 +203,7 @@ class EmbeddedEngine:
         with _process:
             while not self._idle.empty():
                 self._idle.get_nowait().close()
+            self._keeper.close()
             _open_path.clear()
             self._lock.release()
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from storage.attached import AttachedEngine
 from storage.embedded import EmbeddedEngine
-from storage.errors import BadLocation, EngineUnavailable, StoreHeld, StoreUnwritable
+from storage.engine import Engine
+from storage.errors import BadLocation, EngineUnavailable, QueryFailed, StoreHeld, StoreUnwritable
 from tests.conftest import ROOT, RunInProcess
 from tests.storage.engines import holder
 
@@ -242,3 +244,13 @@ assert found["n"][0].as_py() == 4000000
 engine.close()
 """
     assert run_in_process(code, tmp_path / "data").stdout in ("QueryFailed True\n", "EngineUnavailable True\n")
+
+
+def test_no_statement_makes_the_engine_load_the_store_again(engine: Engine) -> None:
+    """What a table of the engine Memory holds is lost when chDB unloads its tables."""
+    engine.execute("CREATE TABLE kept ENGINE = Memory AS SELECT 1 AS n")
+    one = pa.table({"n": [1]})
+    engine.query("SELECT n FROM kept JOIN given USING (n)", settings={"max_threads": 1}, external={"given": one})
+    with pytest.raises(QueryFailed):
+        engine.query("SELECT throwIf(n = 1) FROM kept")
+    assert engine.query("SELECT count() AS c FROM kept").to_pylist() == [{"c": 1}]
