@@ -199,7 +199,7 @@ SPANS = Table(
         Column("protocol", LC, "http|grpc|messaging|database|..., lower case; empty = not known"),
         Column("method", LC),
         Column("path", "String"),
-        Column("operation", LC, "method and http.route, or rpc method, or the span's name"),
+        Column("operation", LC, "method and http.route, or rpc method, or the span's name, its path generalized"),
         Column("http_status", "UInt16", "0 = none"),
         Column("grpc_status", "UInt8"),
         Column("peer_service", LC, "service.peer.name, peer.service or the like"),

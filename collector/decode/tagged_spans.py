@@ -51,7 +51,7 @@ def tagged_columns(
 
     Args:
         attributes: the tags of each span, not yet indexed.
-        columns: `name`, and any identity columns that the format gives outside of the tags; those stay as they are.
+        columns: any identity columns that the format gives outside of the tags; those stay as they are.
         kind: indices into `KINDS`; None = the tag `span.kind` says.
     """
     attributes.index(_WANTED)

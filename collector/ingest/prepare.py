@@ -1,6 +1,8 @@
 """First link of the chain: a cut becomes what will be inserted, all in columns.
 
 Cut ──► bounds ──► Decoder.decode ──► complete ──► name_operations ──► edge_ids ──► conform ──► Prepared
+
+Spans have no edges yet: theirs are derived; `name_spans` names their operations.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collector.identity.addresses import AddressBook, complete
 from collector.identity.sightings import call_sightings, span_sightings
 from collector.ingest.isolate import isolate
 from collector.operations.names import OperationBook, name_operations
+from collector.operations.span_names import name_spans
 from collector.sources.source import Bounds, Cut
 from storage.conform import conform
 from storage.tables import CALLS, DEAD_LETTERS, EDGE_KEYS, SIGHTINGS, SPANS, TABLES
@@ -122,6 +125,8 @@ def _content(
         if name == CALLS.name:
             columns, keys = _with_edges(name_operations(complete(columns, book), operations))
             edge_keys = conform(EDGE_KEYS, keys, received_on=bounds.received_at.date())
+        elif name == SPANS.name:
+            columns = name_spans(columns, operations)
         tables[name] = conform(
             TABLES[name],
             columns,

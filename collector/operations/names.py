@@ -1,6 +1,8 @@
-"""Names of the operations of calls, once their services are known: rules first, then what was learnt.
+"""Names of operations, once their services are known: rules first, then what was learnt.
 
     complete(calls) ──► name_operations(calls, book) ──► edge_ids
+
+Those of spans are named in `span_names.py` by the same function.
 
 Works once for each distinct pair of service and operation. A batch can never add more than `max_templates` templates to
 a service, whatever its paths are: what goes beyond is generalized on the spot, and by the learner for good.
@@ -62,10 +64,28 @@ def name_operations(calls: pa.RecordBatch, book: OperationBook) -> pa.RecordBatc
     first, owner = groups([namespace, service])
     owners = [(pool.values[namespace[row]], pool.values[service[row]]) for row in first.tolist()]
     operation = pool.encode(calls.column("operation"))
-    ruled = _by_rules(calls, owners, owner, operation, pool, book.rules)
-    named = np.where(ruled >= 0, ruled, _generalized(owners, owner, operation, ruled < 0, pool, book))
+    path = calls.column("path") if "path" in calls.schema.names else None
+    named = name_by_book(owners, owner, operation, path, pool, book)
     place = calls.schema.get_field_index("operation")
-    return calls.set_column(place, "operation", pool.decode(named.astype(np.int32)))
+    return calls.set_column(place, "operation", pool.decode(named))
+
+
+def name_by_book(
+    owners: list[Service], owner: Codes, operation: Codes, path: pa.Array | None, pool: Pool, book: OperationBook
+) -> Codes:
+    """Codes of every row's operation by the book's rules, else by what it knows of the service.
+
+    Args:
+        owners: services.
+        owner: each row's, as its place in `owners`.
+        operation: by the fixed rule, as codes of `pool`.
+        path: as recorded, for the rules; None = no row has one.
+        pool: takes the new names.
+        book: rules and what was learnt.
+    """
+    ruled = _by_rules(path, owners, owner, operation, pool, book.rules)
+    named = np.where(ruled >= 0, ruled, _generalized(owners, owner, operation, ruled < 0, pool, book))
+    return named.astype(np.int32)
 
 
 def _method(operation: str) -> str:
@@ -74,7 +94,7 @@ def _method(operation: str) -> str:
 
 
 def _by_rules(
-    calls: pa.RecordBatch,
+    path: pa.Array | None,
     owners: list[Service],
     owner: Codes,
     operation: Codes,
@@ -82,27 +102,26 @@ def _by_rules(
     rules: tuple[Rule, ...],
 ) -> npt.NDArray[np.int64]:
     """Codes of operations that a rule names; -1 = no rule does."""
-    named = np.full(calls.num_rows, -1, np.int64)
-    if not rules or "path" not in calls.schema.names:
+    named = np.full(len(operation), -1, np.int64)
+    if not rules or path is None:
         return named
-    path = calls.column("path")
-    path = path.cast(pa.string()) if pa.types.is_dictionary(path.type) else path
+    texts = path.cast(pa.string()) if pa.types.is_dictionary(path.type) else path
     for place, (namespace, service) in enumerate(owners):
         own = [rule for rule in rules if concerns(rule, namespace, service)]
         rows = np.flatnonzero(owner == place) if own else np.empty(0, np.int64)
         if not len(rows):
             continue
-        paths = path.take(pa.array(rows)).fill_null("").dictionary_encode()
+        paths = texts.take(pa.array(rows)).fill_null("").dictionary_encode()
         fit = first_fit(paths.dictionary, own)[paths.indices.to_numpy()]
         rows, fit = rows[fit >= 0], fit[fit >= 0]
         if not len(rows):
             continue
         heads, which = groups([operation[rows], fit])
-        texts = [
+        names = [
             f"{_method(pool.values[operation[rows[head]]])} {own[fit[head]].template}".strip()
             for head in heads.tolist()
         ]
-        named[rows] = pool.codes(texts)[which]
+        named[rows] = pool.codes(names)[which]
     return named
 
 

@@ -101,3 +101,22 @@ def test_what_the_collector_writes_is_one_edge_with_its_namespaces(messages: lis
     assert list(found) == [("shop/frontend", "shop/cart")]
     edge = found["shop/frontend", "shop/cart"]
     assert (edge.requests, edge.attempts, edge.errors, edge.protocol) == (1, 1, 1, "http")
+
+
+def test_spans_without_a_route_are_the_operations_that_access_logs_tell(engine: Engine) -> None:
+    """A raw path in the name of each span, or a bare method: all orders are one operation, as in an access log."""
+    tags = {"http.method": "GET", "http.status_code": "200"}
+    spans: list[dict[str, Any]] = []
+    for number in range(1, 200, 4):
+        path = f"/orders/{number}"
+        spans += [
+            span(number, 0, "web", "CLIENT", "get", tags=tags | {"http.path": path}),
+            span(number + 1, number, "orders", "SERVER", f"get {path}", tags=tags),
+            span(number + 2, 0, "web", "CLIENT", "get", tags=tags),
+            span(
+                number + 3, number + 2, "orders", "SERVER", f"get {path}", tags=tags | {"http.route": "/orders/{order}"}
+            ),
+        ]
+    ingested(engine, as_zipkin(spans))
+    found = engine.query("SELECT DISTINCT operation FROM edge_keys WHERE operation != '' ORDER BY operation")
+    assert found["operation"].to_pylist() == ["GET /orders/{id}", "GET /orders/{order}"]

@@ -61,8 +61,8 @@ def _small(picked: Picked, to: pa.DataType, limit: int, names: dict[str, int] | 
     return pc.if_else(sound.fill_null(False), values, 0).cast(to)
 
 
-def request_columns(attributes: Attributes, name: pa.StringArray) -> dict[str, pa.Array]:
-    """protocol, method, path, operation, http_status, grpc_status, request_id."""
+def request_columns(attributes: Attributes) -> dict[str, pa.Array]:
+    """protocol, method, path, operation (`""` where no attribute states one), http_status, grpc_status, request_id."""
     columns: dict[str, pa.Array] = {}
     observed = observed_by_micrometer(attributes)
     method = attributes.pick(*METHOD).or_else(attributes.pick(*PLAIN_METHOD, among=observed))
@@ -104,7 +104,7 @@ def request_columns(attributes: Attributes, name: pa.StringArray) -> dict[str, p
     if template.any:
         templates = pc.if_else(pc.is_in(template.text(), pa.array(NO_TEMPLATE)), None, template.text())
         operation.append(pc.binary_join_element_wise(methods, templates, " "))
-    columns["operation"] = first_text(*operation, name)
+    columns["operation"] = first_text(*operation, pa.nulls(attributes.records, pa.string()))
     columns["path"] = _path(attributes, operation[0] if rpc.any else None)
     return columns
 

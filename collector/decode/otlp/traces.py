@@ -89,9 +89,9 @@ def told_by_attributes(
     Args:
         attributes: of each span, `WANTED` indexed.
         kind: index into `KINDS` of each span.
-        columns: `name`, and the identity columns as far as they are known.
+        columns: the identity columns as far as they are known.
     """
-    found = requests.request_columns(attributes, columns["name"])
+    found = requests.request_columns(attributes)
     found |= peers.peer_columns(attributes, kind)
     return found | _istio_identity(attributes, columns)
 

@@ -223,7 +223,7 @@ def request(a: Any, name: str) -> dict[str, Any]:
         "protocol": protocol,
         "method": method,
         "path": path,
-        "operation": operation or name,
+        "operation": operation,
         "http_status": within(whole(a, status_keys), 999),
         "grpc_status": within(whole(a, grpc_keys, GRPC), 255),
         "request_id": word(
