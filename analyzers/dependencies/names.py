@@ -116,6 +116,8 @@ class Names:
         if endpoint.service:
             if workload := self._misnamed_workload(endpoint):
                 return self._named_segments(workload, endpoint.service)
+            if moved := self._elsewhere(endpoint):
+                return self._named_segments(moved, endpoint.service)
             return [Segment(*ALWAYS, self._join(endpoint.namespace, endpoint.service))]
         for kind, name, learnt in (
             ("workload", endpoint.workload, self._services_of_workload),
@@ -137,6 +139,13 @@ class Names:
         found = self._intervals("workload", endpoint.cluster, endpoint.namespace, endpoint.service)
         return [alias for alias in found if alias.service]
 
+    def _elsewhere(self, endpoint: Endpoint) -> list[Alias]:
+        """Aliases of a service that the platform keeps in another namespace than the mesh (Consul's can differ)."""
+        if not endpoint.namespace:
+            return []
+        found = self._intervals("service", endpoint.cluster, endpoint.namespace, endpoint.service)
+        return [alias for alias in found if alias.namespace not in ("", endpoint.namespace)]
+
     def _service_of_workload(self, namespace: str, workload: str) -> str:
         return self._services_of_workload.get((namespace, workload)) or workload
 
@@ -148,14 +157,16 @@ class Names:
             for alias in aliases:
                 target = alias.service or alias.workload or name
                 where = alias.namespace or namespace
-                if not where or kind in ("pod_ip", "service_ip", "host"):
+                if kind in ("pod_ip", "service_ip", "host"):
                     continue
                 node = node_id(where, target)
+                if alias.is_gateway:
+                    self.gateways.add(node)
+                if not where:
+                    continue
                 (services if kind == "service" else others)[name].add(node)
                 if alias.service:
                     services[alias.service].add(node_id(where, alias.service))
-                if alias.is_gateway:
-                    self.gateways.add(node)
         for endpoint in known:
             if not endpoint.namespace or endpoint.host:
                 continue

@@ -138,7 +138,8 @@ def downstream_tls_of(facts: Facts) -> Tls:
 
 def upstream_tls_of(facts: Facts) -> Tls:
     """How the proxy's upstream connection was secured."""
-    if facts.upstream_local or parse_principal(facts.upstream_peer).namespace:
+    peer = parse_principal(facts.upstream_peer)
+    if facts.upstream_local or peer.namespace or peer.service:
         return "mtls"
     if facts.upstream_peer or facts.upstream_tls:
         return "tls" if facts.logs("upstream_local_uri_san") else "unknown"
@@ -217,7 +218,7 @@ def _target(facts: Facts, cluster: Cluster, reporter: Reporter, namespace: str) 
     if host.external.startswith("*.") and facts.logs("requested_server_name"):
         asked = parse_host(facts.authority if facts.has_http else facts.sni).external
         host = Host(external=asked) if asked.endswith(host.external[1:]) else host
-    if weak and peer.namespace and host.namespace != peer.namespace:
+    if weak and (peer.service or (peer.namespace and host.namespace != peer.namespace)):
         host = NO_HOST  # the certificate outranks the name
     if host.external:
         return End(service=host.external, principal=peer.id), True, weak

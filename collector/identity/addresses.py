@@ -167,7 +167,8 @@ def _host(name: str, namespace: str, book: AddressBook) -> tuple[str, str, bool]
     host = parse_host(name)
     if host.service and host.namespace in ("", namespace or host.namespace):
         # A short name keeps its spelling: it may be no host at all.
-        return (name if not host.namespace and not host.port else host.service), namespace or host.namespace, False
+        is_short = not host.namespace and not host.port and "." not in name
+        return (name if is_short else host.service), namespace or host.namespace, False
     if host.is_address:
         # Whose address it is, is told when the map is read; as nobody's it is a host outside.
         return split_port(name)[0], "", True

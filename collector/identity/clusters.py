@@ -13,6 +13,8 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from collector.identity.principals import consul_namespace
+
 Side = Literal["inbound", "outbound", "waypoint", "unknown"]
 MAX_HOST = 253
 """Longest DNS name; a longer host names nothing."""
@@ -126,7 +128,7 @@ def _parse_host(text: str, namespace: str) -> Host:
     if len(labels) >= 4 and labels[3] == "svc":  # a pod of a headless service: POD.SVC.NS.svc
         return Host(service=labels[1], namespace=labels[2], port=port)
     if match := _CONSUL.fullmatch(name):
-        return Host(service=match["service"], namespace=match["namespace"], port=port)
+        return Host(service=match["service"], namespace=consul_namespace(match["namespace"]), port=port)
     return Host(external=name, port=port)
 
 
@@ -167,7 +169,7 @@ def _parse_cluster(text: str) -> Cluster:
     # Consul puts a hash, a failover target or `passthrough` before the name of an upstream, each followed by a tilde.
     text = text.rpartition("~")[2]
     if len(text) <= MAX_HOST and (match := _CONSUL.fullmatch(text)):
-        host = Host(service=match["service"], namespace=match["namespace"])
+        host = Host(service=match["service"], namespace=consul_namespace(match["namespace"]))
         return Cluster("outbound", 0, match["subset"] or "", host, "consul")
     return NO_CLUSTER
 

@@ -4,6 +4,9 @@ Sources: SPIFFE-ID (spiffe.io, "The SPIFFE Identity and Verifiable Identity Docu
 Consul's `[ap/P/]ns/N/dc/D/svc/S` path, Linkerd's `SA.NS.serviceaccount.identity.CONTROL_PLANE.TRUST_DOMAIN`, OSM's
 `SA.NS.cluster.local`. Istio's policies and metrics of old releases leave the scheme out. Everything here is hostile
 text: what fits no form is kept whole and means nothing. The view `edge_endpoints` says the same in SQL, for the map.
+
+A namespace here is Kubernetes'. Consul has its own in the Enterprise edition only, where they mirror those
+of Kubernetes; without them every service is in `default`, wherever its pods run. So Consul's `default` names none.
 """
 
 from __future__ import annotations
@@ -37,6 +40,12 @@ class Principal(NamedTuple):
 
 
 NOBODY = Principal()
+CONSUL_DEFAULT = "default"
+
+
+def consul_namespace(namespace: str) -> str:
+    """The Kubernetes namespace that a namespace of Consul tells, or `""`."""
+    return "" if namespace == CONSUL_DEFAULT else namespace
 
 
 def _spiffe(text: str) -> Principal:
@@ -46,10 +55,11 @@ def _spiffe(text: str) -> Principal:
     if len(parts) % 2 == 0:
         for name, value in zip(parts[::2], parts[1::2], strict=True):
             named.setdefault(name, value)
+    namespace, is_consul = named.get("ns", ""), bool(named.get("svc")) and not named.get("sa")
     found = Principal(
         id=text,
         trust_domain=trust_domain.lower(),
-        namespace=named.get("ns", ""),
+        namespace=consul_namespace(namespace) if is_consul else namespace,
         service_account=named.get("sa", ""),
         service=named.get("svc", ""),
         datacenter=named.get("dc", ""),
@@ -57,7 +67,7 @@ def _spiffe(text: str) -> Principal:
     )
     if text.startswith(SPIFFE):
         return found
-    return found._replace(id=SPIFFE + text) if found.namespace and found.account else Principal(id=text)
+    return found._replace(id=SPIFFE + text) if namespace and found.account else Principal(id=text)
 
 
 def _dns(text: str) -> Principal:

@@ -23,7 +23,7 @@ from collector.identity.kubernetes import (
     workload_of,
 )
 from collector.identity.socket_addresses import UNKNOWN, ip_bytes, ip_text
-from collector.inventory.consul import GATEWAY_KINDS
+from collector.inventory.consul import GATEWAY_KINDS, NAMESPACE_META
 from collector.inventory.consul import KIND as CONSUL_KIND
 from collector.inventory.items import UNBOUNDED_FROM, UNBOUNDED_TO, Item
 
@@ -185,22 +185,29 @@ def _service_rows(services: Mapping[tuple[str, str], Item], members: Iterable[_M
 
 
 def _consul_rows(items: Iterable[Item]) -> Iterable[Alias]:
-    """Consul's services by name, identity and address. An address that several services share (a node's) names none."""
+    """Consul's services by name, identity and address. An address that several services share (a node's) names none.
+
+    A service with instances in several namespaces of Kubernetes has none of them; each instance's address has its own.
+    """
     owners: dict[tuple[str, str], dict[tuple[str, str], Item]] = defaultdict(dict)
+    services: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
         if item.kind != CONSUL_KIND or item.valid_to < UNBOUNDED_TO:
             continue
-        names: dict[str, Any] = {
-            "namespace": item.namespace,
-            "service": item.name,
-            "is_gateway": item.owner_kind in GATEWAY_KINDS,
-        }
-        yield Alias("service", item.namespace, item.name, **names)
-        yield Alias("service_account", item.namespace, item.name, **names)
+        services[item.namespace, item.name].append(item)
         for entry in item.addresses:
             virtual, slash, address = entry.rpartition("/")
             kind = "service_ip" if virtual and slash else "pod_ip" if ip_bytes(address) != UNKNOWN else "host"
-            owners[kind, address][item.namespace, item.name] = item
+            owners[kind, address][item.labels.get(NAMESPACE_META) or item.namespace, item.name] = item
+    for (namespace, name), instances in services.items():
+        told = {meta for item in instances if (meta := item.labels.get(NAMESPACE_META))}
+        names: dict[str, Any] = {
+            "namespace": told.pop() if len(told) == 1 else namespace,
+            "service": name,
+            "is_gateway": all(item.owner_kind in GATEWAY_KINDS for item in instances),
+        }
+        yield Alias("service", namespace, name, **names)
+        yield Alias("service_account", namespace, name, **names)
     for (kind, address), found in owners.items():
         if len(found) > 1:
             continue

@@ -3,7 +3,10 @@
 Read are lists of the HTTP API (`/v1/catalog/service/NAME`, `/v1/catalog/connect/NAME`, `/v1/health/service/NAME`) and
 the agent's `/v1/agent/services`; `/v1/catalog/services` tells of names alone. The text that `consul catalog` prints
 says less and is not read. Sources: Consul's API reference, "Catalog", "Health" and "Agent - Service"; consul-k8s writes
-the name of an instance's pod into its `Meta`.
+the name and the namespace of an instance's pod into its `Meta`.
+
+A namespace of Consul is one of Kubernetes, except that `default` names none (`collector.identity.principals`); what an
+instance's `Meta` says outranks both.
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from collector.identity.principals import consul_namespace
+
 Object = Mapping[str, Any]
 KIND = "ConsulService"
-DEFAULT = "default"
+NAMESPACE_META = "k8s-namespace"
+"""Key of `Meta`: the Kubernetes namespace of the instance's pod."""
 GATEWAY_KINDS = ("mesh-gateway", "terminating-gateway", "ingress-gateway", "api-gateway")
 
 
@@ -87,10 +93,10 @@ def _named(name: str) -> dict[str, Any]:
 
 
 def _object(*, name: Any, identity: Any, node: Object, **parts: Any) -> dict[str, Any]:
-    namespace = parts.get("namespace") or DEFAULT
+    namespace = parts.get("namespace")
     return {
         "kind": KIND,
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": consul_namespace(namespace) if isinstance(namespace, str) else ""},
         "instance": {
             "id": identity,
             "node": node.get("Node"),

@@ -1,19 +1,23 @@
 -- Edge keys with each side as one value: what its lines called it, and a hash of that, by which names are looked up.
 -- A side is (cluster, namespace, workload, service, account, host, hint). The account is what the principal
--- names: /sa/NAME (Istio), /svc/NAME (Consul), NAME.NS.serviceaccount.identity... (Linkerd), NAME.NS.cluster.local (OSM), as in
--- collector/identity/principals.py. A destination outside is its host, with the caller's namespace as the hint where a one-label
--- name would be looked up.
+-- names: /sa/NAME (Istio), /svc/NAME (Consul, whose namespace `default` is none), NAME.NS.serviceaccount.identity... (Linkerd),
+-- NAME.NS.cluster.local (OSM), as in collector/identity/principals.py. A destination outside is its host, with the caller's
+-- namespace as the hint where a one-label name would be looked up.
 CREATE VIEW edge_endpoints AS
-WITH principal -> (
-    coalesce(
-        nullIf(extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/sa/([^/]*)(?:/[^/]*/[^/]*)*$'), ''),
-        nullIf(extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/svc/([^/]*)(?:/[^/]*/[^/]*)*$'), ''),
-        nullIf(extract(principal, '^([^/]*?)\\.[^./]*\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
-        extract(principal, '^([^./]*)\\.[^./]*\\.cluster\\.local$')),
-    coalesce(
-        nullIf(extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/ns/([^/]*)(?:/[^/]*/[^/]*)*$'), ''),
-        nullIf(extract(principal, '^[^/]*?\\.([^./]*)\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
-        extract(principal, '^[^./]*\\.([^./]*)\\.cluster\\.local$'))) AS named
+WITH
+    principal -> extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/sa/([^/]*)(?:/[^/]*/[^/]*)*$') AS sa,
+    principal -> extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/svc/([^/]*)(?:/[^/]*/[^/]*)*$') AS svc,
+    principal -> extract(principal, '^spiffe://[^/]*(?:/[^/]*/[^/]*)*?/ns/([^/]*)(?:/[^/]*/[^/]*)*$') AS ns,
+    principal -> (
+        coalesce(
+            nullIf(sa(principal), ''),
+            nullIf(svc(principal), ''),
+            nullIf(extract(principal, '^([^/]*?)\\.[^./]*\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
+            extract(principal, '^([^./]*)\\.[^./]*\\.cluster\\.local$')),
+        coalesce(
+            nullIf(if(ns(principal) = 'default' AND svc(principal) != '' AND sa(principal) = '', '', ns(principal)), ''),
+            nullIf(extract(principal, '^[^/]*?\\.([^./]*)\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
+            extract(principal, '^[^./]*\\.([^./]*)\\.cluster\\.local$'))) AS named
 SELECT
     edge_id, evidence, reporter, direction, protocol, tls, operation,
     source_version, source_principal, destination_version, destination_principal,

@@ -1,6 +1,6 @@
 -- Envoy's own cluster metrics, scraped or from its OpenTelemetry stats sink. Source: envoyproxy.io, "Cluster manager: Statistics".
 -- The caller is the pod that reports, the callee what its cluster's name says: Istio's direction|port|subset|host,
--- Consul's service.namespace.dc.internal.id.consul, OSM's namespace/service|port, else the name itself.
+-- Consul's service.namespace.dc.internal.id.consul (`default` is no namespace), OSM's namespace/service|port, else the name itself.
 -- A response of a class (upstream_rq_xx) has no status of its own: it tells errors only. Retries count: each is a request of the cluster.
 CREATE MATERIALIZED VIEW metric_samples_from_envoy TO metric_samples AS
 WITH
@@ -30,10 +30,10 @@ WITH
     extractGroups(host, '^([^.]+)\\.([^.]+)\\.svc(?:\\.|$)') AS in_cluster,
     multiIf(
         notEmpty(osm), (osm[1], osm[2]),
-        notEmpty(consul), (consul[2], consul[1]),
+        notEmpty(consul), (if(consul[2] = 'default', '', consul[2]), consul[1]),
         notEmpty(in_cluster), (in_cluster[2], in_cluster[1]),
         ('', host)) AS callee,
-    callee.1 = '' AND position(host, '.') > 0 AS is_outside
+    callee.1 = '' AND position(callee.2, '.') > 0 AS is_outside
 SELECT
     toStartOfMinute(subtractMicroseconds(ts, 1)) AS minute,
     ts,

@@ -7,8 +7,10 @@ line of it is public, so these lines are its format filled in.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+from collector.inventory import load
 from storage.engine import Engine
 from tests.meshes.scenario import edges, ingested
 
@@ -48,10 +50,14 @@ def line(second: int, **fields: Any) -> str:
     return json.dumps({**record, **fields})
 
 
+def pod(name: str, namespace: str) -> dict[str, Any]:
+    """What a log shipper tells of a pod: Kubernetes' namespace, of which Consul's `default` knows nothing."""
+    return {"namespace_name": namespace, "pod_name": f"{name}-7fc85576c4-h95l5", "labels": {"app": name}}
+
+
 def outbound(second: int, **fields: Any) -> str:
     """web's proxy, whose pod the log shipper names."""
-    kubernetes = {"namespace_name": "default", "pod_name": "web-7fc85576c4-h95l5", "labels": {"app": "web"}}
-    return line(second, kubernetes=kubernetes, **fields)
+    return line(second, **{"kubernetes": pod("web", "shop"), **fields})
 
 
 def inbound(second: int, **fields: Any) -> str:
@@ -84,7 +90,7 @@ def test_requests_refusals_and_identities(engine: Engine) -> None:
             outbound(3, response_code=503, response_flags="UF", response_code_details="upstream_reset"),
         ],
     )
-    edge = edges(found)["default/web", "default/api"]
+    edge = edges(found)["shop/web", "api"]
     assert (edge.requests, edge.attempts, edge.errors, edge.denied, edge.mtls_share) == (3, 2, 1, 1, 1.0)
     assert (edge.statuses, edge.direction, edge.protocol) == ({"200": 1, "403": 1, "503": 1}, "east_west", "http")
     assert edge.principals == [WEB_ID]
@@ -100,7 +106,7 @@ def test_requests_refusals_and_identities(engine: Engine) -> None:
 
 def test_a_caller_known_by_its_address_is_found_by_what_its_own_proxy_says(engine: Engine) -> None:
     (edge,) = ingested(engine, [outbound(1), inbound(1)]).edges
-    assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("default/web", "default/api", 1, 1)
+    assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("shop/web", "api", 1, 1)
     assert edge.mtls_share == 1.0
 
 
@@ -114,7 +120,7 @@ def test_names_of_upstreams(engine: Engine) -> None:
         6: f"api.default.ap1.dc1.internal-v1.{TRUST}",
     }
     (edge,) = ingested(engine, [outbound(n, upstream_cluster=name) for n, name in targets.items()]).edges
-    assert (edge.source, edge.destination, edge.requests) == ("default/web", "default/api", 6)
+    assert (edge.source, edge.destination, edge.requests) == ("shop/web", "api", 6)
 
 
 def test_connections_and_the_listeners_own_line(engine: Engine) -> None:
@@ -134,7 +140,52 @@ def test_connections_and_the_listeners_own_line(engine: Engine) -> None:
             inbound(3, **tcp, **unmatched),
         ],
     )
-    edge = edges(found)["default/web", "default/api"]
+    edge = edges(found)["web", "api"]
     assert (edge.requests, edge.errors, edge.denied, edge.protocol, edge.mtls_share) == (2, 0, 1, "tcp", 1.0)
-    listener = edges(found)["unknown", "default/api"]
+    listener = edges(found)["unknown", "api"]
     assert (listener.requests, listener.errors, listener.faults) == (1, 1, {"mesh": 1})
+
+
+def test_a_workload_is_one_node_whatever_namespace_consul_has_it_in(engine: Engine) -> None:
+    """Pods in the namespaces shop and pay of Kubernetes; Consul, without namespaces, has all of them in `default`."""
+    api = {"kubernetes": pod("api", "pay"), "downstream_peer_uri_san": WEB_ID}
+    found = ingested(engine, [outbound(1), inbound(1, **api), outbound(2), inbound(2, **api)])
+    assert [node.id for node in found.nodes] == ["pay/api", "shop/web"]
+    (edge,) = found.edges
+    assert (edge.requests, edge.attempts, edge.mtls_share, edge.principals) == (2, 2, 1.0, [WEB_ID])
+
+
+def test_namespaces_of_consul_are_those_of_kubernetes(engine: Engine) -> None:
+    """Consul Enterprise mirrors them: a service of one name in two namespaces is two nodes."""
+    identity = WEB_ID.replace("/ns/default/", "/ap/east/ns/shop/")
+    names = [f"api.{namespace}.east.dc1.internal-v1.{TRUST}" for namespace in ("shop", "pay")]
+    lines = [
+        outbound(1, upstream_cluster=names[0]),
+        inbound(1, kubernetes=pod("api", "shop"), requested_server_name=names[0], downstream_peer_uri_san=identity),
+        outbound(2, upstream_cluster=names[1]),
+    ]
+    found = edges(ingested(engine, lines))
+    assert {pair: (edge.requests, edge.attempts) for pair, edge in found.items()} == {
+        ("shop/web", "shop/api"): (1, 1),
+        ("shop/web", "pay/api"): (1, None),
+    }
+
+
+def test_the_catalog_says_which_namespace_a_prefix_stands_for(engine: Engine) -> None:
+    """Mirroring with a prefix: Consul's k8s-shop is Kubernetes' shop, which only the catalog can tell."""
+    entry = {
+        "Node": "node-1",
+        "Address": "10.1.0.1",
+        "Datacenter": "dc1",
+        "ServiceID": "api-1",
+        "ServiceName": "api",
+        "ServiceAddress": "10.2.0.9",
+        "Namespace": "k8s-shop",
+        "ServiceMeta": {"pod-name": "api-7fc85576c4-h95l5", "k8s-namespace": "shop"},
+    }
+    load(engine, {"catalog.json": json.dumps([entry]).encode()}, loaded_at=datetime(2024, 5, 1, tzinfo=UTC))
+    name = f"api.k8s-shop.dc1.internal.{TRUST}"
+    lines = [outbound(1, upstream_cluster=name), inbound(1, kubernetes=pod("api", "shop"), requested_server_name=name)]
+    found = ingested(engine, [*lines, outbound(2, upstream_cluster=name, upstream_host=None, response_flags="UH")])
+    (edge,) = found.edges
+    assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("shop/web", "shop/api", 2, 1)

@@ -246,7 +246,7 @@ def test_envoy_clusters(engine: Engine) -> None:
         ),
     ]
     found = edges(ingested(engine, [request(pod("front-6d8bcd654d-t88gp"), metrics)]))
-    assert {target for _, target in found} == {"shop/cart", "default/stock", "pay/bank", "external:api.pay.example"}
+    assert {target for _, target in found} == {"shop/cart", "stock", "pay/bank", "external:api.pay.example"}
     assert {source for source, _ in found} == {"shop/front"}
     cart = found["shop/front", "shop/cart"]
     assert (cart.requests, cart.errors, cart.statuses, cart.p50_ms) == (10, 3, {"200": 7, "503": 3}, 7.5)

@@ -248,13 +248,13 @@ def test_a_service_in_another_namespace_is_not_the_pod_at_the_address() -> None:
         ),
         (
             {
-                "destination_principal": "spiffe://1.consul/ns/default/dc/dc1/svc/web",
+                "destination_principal": "spiffe://1.consul/ns/shop/dc/dc1/svc/web",
                 "status": 403,
                 "response_details": "rbac_access_denied_matched_policy[none]",
             },
             {
                 "destination_service": "web",
-                "destination_namespace": "default",
+                "destination_namespace": "shop",
                 "verdict": "denied",
                 "denied_by": "none",
                 "fault": "mesh",

@@ -63,9 +63,10 @@ def aliases(*documents: object) -> dict[tuple[str, str], Entry]:
 def test_instances_name_addresses_services_and_identities() -> None:
     found = aliases([catalog("web", "172.17.0.3")])
     own = found["pod_ip", "172.17.0.3"]
-    assert (own["namespace"], own["service"], own["version"]) == ("default", "web", "v2")
+    assert (own["namespace"], own["service"], own["version"]) == ("", "web", "v2")
     assert found["service_ip", "240.0.0.3"]["service"] == "web"
-    assert found["service", "web"]["name_namespace"] == "default"
+    assert found["service", "web"]["name_namespace"] == ""
+    assert aliases([catalog("web", "172.17.0.3", Namespace="shop")])["service", "web"]["name_namespace"] == "shop"
     assert found["service_account", "web"]["service"] == "web"
     # Without an address of its own an instance has its node's.
     assert aliases([catalog("web", "")])["pod_ip", "192.168.10.10"]["service"] == "web"
@@ -83,6 +84,20 @@ def test_lists_of_the_health_and_agent_apis_say_the_same() -> None:
     gateway = aliases([health("edge", "10.0.0.6", Kind="api-gateway")])
     assert gateway["service", "edge"]["is_gateway"] == 1
     assert aliases([health("db", "DB.example.com")])["host", "db.example.com"]["service"] == "db"
+
+
+def test_the_namespace_of_the_pod_outranks_consuls() -> None:
+    def on(namespace: str, address: str, **more: Any) -> Entry:
+        return catalog("web", address, ServiceMeta={"k8s-namespace": namespace, "pod-name": f"web-{namespace}"}, **more)
+
+    found = aliases([on("shop", "10.0.0.1", Namespace="k8s-shop")])
+    for key in (("service", "web"), ("service_account", "web")):
+        assert (found[key]["name_namespace"], found[key]["namespace"]) == ("k8s-shop", "shop")
+    assert found["pod_ip", "10.0.0.1"]["namespace"] == "shop"
+    # Instances of one service in two namespaces: its name says neither, their addresses do.
+    found = aliases([on("shop", "10.0.0.1"), on("blog", "10.0.0.2")])
+    assert found["service", "web"]["namespace"] == ""
+    assert [found["pod_ip", f"10.0.0.{n}"]["namespace"] for n in (1, 2)] == ["shop", "blog"]
 
 
 def test_an_address_of_several_services_names_none() -> None:

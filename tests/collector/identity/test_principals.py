@@ -21,8 +21,13 @@ CONSUL = "spiffe://11ee.consul"
     [
         (
             f"{CONSUL}/ap/eu/ns/default/dc/dc1/svc/web",
-            Principal(namespace="default", service="web", datacenter="dc1", partition="eu", trust_domain="11ee.consul"),
+            Principal(service="web", datacenter="dc1", partition="eu", trust_domain="11ee.consul"),
         ),
+        (
+            f"{CONSUL}/ns/shop/dc/dc1/svc/web",
+            Principal(namespace="shop", service="web", datacenter="dc1", trust_domain="11ee.consul"),
+        ),
+        ("spiffe://td/ns/default/sa/web", Principal(namespace="default", service_account="web", trust_domain="td")),
         (f"{CONSUL}/gateway/mesh/dc/dc1", Principal(datacenter="dc1", trust_domain="11ee.consul")),
         (
             "spiffe://prj.svc.id.goog/ns/shop/sa/web",
@@ -60,6 +65,12 @@ KNOWN = [
     *(f"{a}.{b}.serviceaccount.identity.linkerd.td" for a in WORDS for b in WORDS),
     *(f"{a}.b.{b}.serviceaccount.identity.linkerd.td" for a in WORDS for b in WORDS),
     f"{CONSUL}/ap/x/ns/default/dc/dc1/svc/web",
+    *(
+        f"spiffe://td/ns/{namespace}/{rest}"
+        for namespace in ("default", "shop")
+        for rest in ("sa/a/svc/b", "svc/b", "svc/")
+    ),
+    "spiffe://td/svc/b/ns/default",
     "spiffe://td/ns/a\n/sa/b",
 ]
 

@@ -435,11 +435,11 @@ def test_trace_ids_have_one_form() -> None:
 def test_other_meshes_name_themselves_in_their_clusters() -> None:
     assert one(**OUTBOUND | {"upstream_cluster": "httpbin/web|14001|local"})["mesh"] == "osm"
     consul = one(**OUTBOUND | {"upstream_cluster": "web.default.dc1.internal.1a2b.consul"})
-    assert (consul["mesh"], consul["destination_namespace"], consul["destination_service"]) == (
-        "consul",
-        "default",
-        "web",
-    )
+    # Where Consul has no namespaces, everything is in `default`.
+    assert (consul["mesh"], consul["destination_service"]) == ("consul", "web")
+    assert "destination_namespace" not in consul
+    consul = one(**OUTBOUND | {"upstream_cluster": "web.shop.dc1.internal.1a2b.consul"})
+    assert consul["destination_namespace"] == "shop"
 
 
 ADDRESSES = st.sampled_from(
