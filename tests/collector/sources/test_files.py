@@ -204,7 +204,7 @@ def test_until_idle_ends_a_follow(tmp_path: Path) -> None:
     source = FileSource(url, Remembered(), SystemClock(), batch_bytes=100, until_idle=True)
     (cut,) = source.poll(0, room=True)
     source.stored(cut)
-    poll(lambda: not source.poll(0, room=True) and source.finished, "end", 10)
+    poll(lambda: not source.poll(0, room=True) and source.finished, "end", 30)
     source.close()
     assert cut.batch.values.to_pylist() == [b"no line end"]
 
