@@ -139,7 +139,7 @@ def _edge(
         requests=row["requests"],
         attempts=row["destination_requests"] if row["destination_rows"] else None,
         errors=row["errors"],
-        denied=row["denied"] if row["verdict_rows"] and kinds[0] in ("log", "flow") else None,
+        denied=_denied(evidence, kinds[0]),
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
@@ -190,6 +190,17 @@ def _direction(pair: tuple[str, str], row: Mapping[str, Any], from_gateway: bool
     # A host outside that turned out to be a node of ours is east-west, whatever the line's cluster name suggested.
     found = [(name, count) for name, count in row["directions"] if name in ("east_west", "ingress")]
     return "ingress" if _commonest(found) == "ingress" else "east_west"
+
+
+def _denied(evidence: Mapping[Evidence, Mapping[str, Any]], best: Evidence) -> int | None:
+    """Calls that the mesh refused: as the best evidence tells, or as a metric does, if that knows of more.
+
+    A proxy has a counter of refusals once it refused something; it counts some that no log tells (Linkerd's gRPC).
+    """
+    row = evidence[best]
+    told: int | None = row["denied"] if row["verdict_rows"] and best in ("log", "flow") else None
+    counted: int = evidence["metric"]["denied"] if "metric" in evidence else 0
+    return max(told or 0, counted) if counted else told
 
 
 def _commonest(counts: Sequence[tuple[str, int]]) -> str | None:

@@ -2,7 +2,7 @@
 -- minute: the one in which the point's interval ends; a point taken at a full minute closes the minute before it.
 -- series: which points continue each other (metric, attributes, resource); target: who reported (resource).
 -- count_rank, outcome_rank: a target may count the same requests in several metrics; of those that it reports in a minute
--- the highest rank counts requests, and statuses and errors. 0 = tells neither. measure: calls, sent or received (bytes).
+-- the highest rank counts requests, and statuses and errors. 0 = tells neither. measure: calls, denied (by policy), sent or received (bytes).
 -- bounds .. positive_counts: the point's own latency histogram, in units of unit_us microseconds; empty unless timed.
 CREATE TABLE metric_samples (
     minute                DateTime64(0, 'UTC'),

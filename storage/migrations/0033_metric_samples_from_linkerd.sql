@@ -2,6 +2,8 @@
 -- configuration adds (namespace, deployment, pod), else the resource's. A connection's metrics count connections that
 -- carry requests too: metric_edges takes system linkerd_tcp only where there are no requests between the two.
 -- Probes of the kubelet (route `probe`) are no calls of a service.
+-- What a policy refused (inbound_*_authz_deny_total) the proxy counts before it counts requests and responses, so it stands in none of
+-- them; a connection that it cut when the policy changed (.._terminate_total) was refused too. linkerd2-proxy: inbound/src/metrics/authz.rs.
 CREATE MATERIALIZED VIEW metric_samples_from_linkerd TO metric_samples AS
 WITH
     ['deployment', 'statefulset', 'daemonset', 'cronjob', 'k8s_job', 'replicationcontroller', 'replicaset'] AS kinds,
@@ -17,9 +19,10 @@ WITH
     lower(replaceRegexpOne(attributes['authority'], ':[0-9]+$', '')) AS host,
     extractGroups(host, '^([^.]+)\\.([^.]+)\\.svc(?:\\.|$)') AS in_cluster,
     replaceRegexpOne(attributes['target_addr'], ':[0-9]+$', '') AS address,
-    attributes['direction'] = 'outbound' AS is_outbound,
+    startsWith(name, 'inbound_') AS is_denial,
+    attributes['direction'] = 'outbound' AND NOT is_denial AS is_outbound,
     is_outbound AND dst_kind = '' AND attributes['dst_service'] = '' AND empty(in_cluster) AS is_outside,
-    startsWith(name, 'tcp_') AS is_tcp,
+    match(name, '^(inbound_)?tcp_') AS is_tcp,
     startsWith(name, 'response_latency') AS is_latency,
     startsWith(name, 'response') AS has_outcome,
     toUInt16OrZero(attributes['status_code']) AS code,
@@ -32,9 +35,10 @@ SELECT
     toDate(received_at) AS received_on,
     cityHash64(arraySum(arrayMap((k, v) -> cityHash64(k, v), mapKeys(resource), mapValues(resource))), cluster, own_namespace, service, own_pod) AS target,
     cityHash64(name, scope, arraySum(arrayMap((k, v) -> cityHash64(k, v), mapKeys(attributes), mapValues(attributes))), target) AS series,
-    if(is_tcp, 'linkerd_tcp', 'linkerd') AS system,
+    multiIf(NOT is_tcp, 'linkerd', is_denial, 'linkerd_authz', 'linkerd_tcp') AS system,
     -- Seen from the proxy: what it writes to its peer on the caller's side is the request.
     multiIf(
+        is_denial, 'denied',
         NOT startsWith(name, 'tcp_read') AND NOT startsWith(name, 'tcp_write'), 'calls',
         startsWith(name, 'tcp_read') = is_outbound, 'sent',
         'received') AS measure,
@@ -85,13 +89,14 @@ FROM metric_points
 WHERE name IN (
         'request_total', 'response_total', 'response_latency_ms', 'response_latency_milliseconds',
         'tcp_open_total', 'tcp_read_bytes_total', 'tcp_write_bytes_total',
-        'request', 'response', 'response_latency', 'tcp_open', 'tcp_read_bytes', 'tcp_write_bytes')
+        'request', 'response', 'response_latency', 'tcp_open', 'tcp_read_bytes', 'tcp_write_bytes',
+        'inbound_http_authz_deny_total', 'inbound_tcp_authz_deny_total', 'inbound_tcp_authz_terminate_total',
+        'inbound_http_authz_deny', 'inbound_tcp_authz_deny', 'inbound_tcp_authz_terminate')
     AND (type = 'summary' OR (type = 'sum' AND monotonic = 1 AND temporality IN ('cumulative', 'delta'))
         OR (type IN ('histogram', 'exponential_histogram') AND temporality IN ('cumulative', 'delta')))
     AND bitTest(flags, 0) = 0
     AND amount >= 0 AND amount < 1e15
-    AND attributes['direction'] IN ('inbound', 'outbound')
-    AND attributes['peer'] IN ('', if(is_outbound, 'dst', 'src'))
+    AND (is_denial OR (attributes['direction'] IN ('inbound', 'outbound') AND attributes['peer'] IN ('', if(is_outbound, 'dst', 'src'))))
     AND attributes['route_name'] != 'probe'
     AND own_workload != ''
     AND (NOT is_outside OR destination_service != '')

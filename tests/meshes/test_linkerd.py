@@ -10,6 +10,7 @@ import pytest
 from storage.engine import Engine
 from tests.collector.decode.proxy_samples import LINKERD, LINKERD_JSON_RECORD, LINKERD_PROBE
 from tests.meshes.scenario import edges, ingested
+from tests.support.otlp_metrics import counter, request
 
 TRAFFIC = "traffic.booksapp.serviceaccount.identity.linkerd.cluster.local"
 EDGE = ("booksapp/traffic", "booksapp/webapp")
@@ -65,3 +66,21 @@ def test_an_identity_is_the_node_of_its_workload(engine: Engine) -> None:
     assert edges(found)["unknown", "booksapp/webapp"].mtls_share == 0.0
     by_id = {node.id: node for node in found.nodes}
     assert by_id["booksapp/webapp"].principals == [webapp]
+
+
+def test_the_counter_of_refusals_knows_those_of_grpc_callers(engine: Engine) -> None:
+    """To them the proxy answers with 200 and no body; the access log does not say whether that was a refusal."""
+    own = {
+        "namespace": "booksapp",
+        "deployment": "webapp",
+        "pod": WEBAPP["pod_name"],
+        "tls": "true",
+        "client_id": TRAFFIC,
+    }
+    refused = counter("inbound_http_authz_deny_total", own, 60, 3.0)
+    grpc = line(status=200, response_bytes="0", user_agent="grpc-go/1.60", version="HTTP/2.0")
+    lines = [enveloped(text) for text in (line(), line(status=403, response_bytes="0"), grpc, grpc)]
+    edge = edges(ingested(engine, lines))[EDGE]
+    assert (edge.requests, edge.denied) == (4, 1)
+    edge = edges(ingested(engine, [request({"service.name": "linkerd-proxy"}, [refused])]))[EDGE]
+    assert (edge.requests, edge.denied, edge.evidence) == (4, 3, ["log", "metric"])

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+
 from storage.engine import Engine
 from tests.meshes.scenario import edges, ingested
 from tests.support.otlp_metrics import counter, histogram, request
@@ -314,3 +316,36 @@ def test_hostile_labels_make_no_edge_and_harm_no_neighbour(engine: Engine) -> No
     found = ingested(engine, [request(pod("front-0"), [good, *strange, nothing]), request(pod("front-0"), clusters)])
     assert edges(found)["shop/front", "shop/cart"].requests == 5
     assert json.dumps(found.to_document())
+
+
+def test_what_linkerds_policies_refuse(engine: Engine) -> None:
+    """The proxy's own counters of refusals, HTTP and gRPC alike: neither log nor `response_total` tells the latter."""
+    emoji = {"namespace": "emojivoto", "deployment": "emoji", "pod": "emoji-5f7b9c8d4-x2x4z"}
+    client = "{}.emojivoto.serviceaccount.identity.linkerd.cluster.local"
+    target = {"target_addr": "10.4.0.7:8080", "target_ip": "10.4.0.7", "target_port": "8080", "srv_name": "emoji-grpc"}
+
+    def told(name: str, caller: str, value: float, **more: str) -> Metric:
+        return counter(name, {**emoji, **target, "tls": "true", "client_id": client.format(caller), **more}, 60, value)
+
+    inbound = {"direction": "inbound", "peer": "src"}
+    metrics = [
+        told("response_total", "web", 30.0, **inbound, classification="success", status_code="200", grpc_status="0"),
+        told("inbound_http_authz_allow_total", "web", 30.0, route_name="default", authz_name="web"),
+        told("inbound_http_authz_deny_total", "vote-bot", 4.0, route_name="default"),
+        told("inbound_http_authz_deny_total", "web", 2.0, route_name="admin"),
+        told("inbound_http_authz_deny_total", "web", 50.0, route_name="probe"),
+        told("tcp_open_total", "batch", 5.0, **inbound),
+        told("inbound_tcp_authz_deny_total", "batch", 3.0),
+        told("inbound_tcp_authz_terminate_total", "batch", 1.0),
+        told("inbound_tcp_authz_deny_total", "stranger", 6.0),
+    ]
+    resource = {"service.name": "linkerd-proxy", "service.instance.id": "10.4.0.7:4191"}
+    found = edges(ingested(engine, [request(resource, metrics)]))
+    assert {source: (edge.requests, edge.denied, edge.errors) for (source, _), edge in found.items()} == {
+        "emojivoto/web": (32, 2, 0),
+        "emojivoto/vote-bot": (4, 4, 0),
+        "emojivoto/batch": (5, 4, 0),
+        "emojivoto/stranger": (6, 6, 0),
+    }
+    assert found["emojivoto/vote-bot", "emojivoto/emoji"].principals == [client.format("vote-bot")]
+    assert found["emojivoto/vote-bot", "emojivoto/emoji"].mtls_share == 1.0

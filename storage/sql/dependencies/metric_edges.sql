@@ -10,6 +10,9 @@
 -- bound), empty buckets included. Where the bounds changed between two points, the earlier counts go into the bucket of
 -- the new ones that holds their bound.
 --
+-- A request that was refused is counted by no metric of requests, a connection that was refused may be: the refused ones are
+-- requests too.
+--
 -- Inputs: since, until (UTC seconds, whole minutes), horizon_s (seconds), generation, derived_on (as trace_edges).
 -- Output: rows of derived_edges_1m.
 INSERT INTO derived_edges_1m (
@@ -144,11 +147,11 @@ SELECT
     destination_version,
     destination_principal,
     operation,
-    sumIf(n, counting) AS requests,
+    if(protocol = 'tcp', greatest(sumIf(n, counting), denied), sumIf(n, counting) + denied) AS requests,
     sumIf(n, telling AND failed) AS errors,
-    0 AS denied,
+    sumIf(n, measure = 'denied') AS denied,
     0 AS timed,
-    if(countIf(measure != 'calls') = 0, 0, greatest(requests, 1)) AS sized,
+    if(countIf(measure IN ('sent', 'received')) = 0, 0, greatest(requests, 1)) AS sized,
     sumIf(n, measure = 'sent') AS bytes_sent,
     sumIf(n, measure = 'received') AS bytes_received,
     0 AS log_us_sum,
