@@ -68,3 +68,8 @@ def bounded_quantiles_us(histogram: Iterable[tuple[int, int]], shares: Sequence[
             below, lower = below + count, bound
         found.append(value)
     return found
+
+
+def milliseconds(quantiles: Sequence[float | None]) -> Sequence[float | None]:
+    """Microseconds as milliseconds with six places, what is not known left as it is."""
+    return [None if quantile is None else round(quantile / 1000, 6) for quantile in quantiles]

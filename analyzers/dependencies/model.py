@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Direction = Literal["east_west", "ingress", "egress"]
 NodeKind = Literal["service", "gateway", "external", "unknown"]
@@ -39,8 +39,7 @@ class Node:
         return {**asdict(self), "versions": list(self.versions), "principals": list(self.principals)}
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """All calls from one node to another in the window, counted as docs/counting.md says."""
 
     source: str
@@ -75,7 +74,7 @@ class Edge:
 
     def to_document(self) -> dict[str, Any]:
         """The edge as JSON-ready values."""
-        document = {name: getattr(self, name) for name in self.__slots__}
+        document = self._asdict()
         document.update(
             statuses=dict(self.statuses),
             grpc_statuses=dict(self.grpc_statuses),

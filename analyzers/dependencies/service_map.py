@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, quantiles_us
+from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, milliseconds, quantiles_us
 from analyzers.dependencies.map_keys import ROW_LIMIT, Flags, MapKeys, map_keys
 from analyzers.dependencies.metric_rows import metric_slack, without_nameless_metrics
 from analyzers.dependencies.model import EVIDENCE_RANK, Direction, Edge, Evidence, Node, NodeKind, ServiceMap
@@ -168,11 +168,11 @@ def _named(lists: Sequence[Sequence[str]]) -> Sequence[str]:
 
 def _quantiles_ms(row: Mapping[str, Any]) -> Sequence[float | None]:
     """p50, p95 and p99 (ms), from our own histogram or, for metrics, from one with bounds of its own."""
-    if "quantiles_us" in row:
-        found = row["quantiles_us"]
-    else:
-        found = quantiles_us(row["histogram"], QUANTILES) or bounded_quantiles_us(row["bounds_histogram"], QUANTILES)
-    return [None if quantile is None else round(quantile / 1000, 6) for quantile in found]
+    if "quantiles_ms" in row:
+        return row["quantiles_ms"]
+    return milliseconds(
+        quantiles_us(row["histogram"], QUANTILES) or bounded_quantiles_us(row["bounds_histogram"], QUANTILES)
+    )
 
 
 def _statuses(row: Mapping[str, Any]) -> Mapping[str, int]:

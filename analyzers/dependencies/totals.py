@@ -1,7 +1,7 @@
 """What was counted on every edge of a window, group by group: a group is a pair of nodes and a kind of evidence.
 
-edge_totals.sql (sums per base edge, and the hours in which it spoke) ──► who counts ──► edge_spread.sql (statuses,
-faults, quantiles of what counts; edge_bounds.sql for metrics) ──► rows as those of edge_numbers.sql
+edge_sums.sql, rollup by rollup (sums per base edge, and the hours in which it spoke) ──► who counts ──► edge_spread.sql
+(statuses, faults, durations of what counts; edge_bounds.sql for metrics) ──► rows as those of edge_numbers.sql
 
 Per edge and hour one reporter's lines count (docs/counting.md). Where the reporter of the highest rank spoke in every
 hour in which anybody did, and that is nearly everywhere, it counts in the whole window, and sums over the window are
@@ -11,6 +11,7 @@ enough. The rest (`unsettled`) is for edge_numbers.sql, which decides hour by ho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, value_us
-from analyzers.dependencies.map_keys import ROW_LIMIT, Flags, Ints, MapKeys
+from analyzers.dependencies.breakdown import Breakdown
+from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, milliseconds
+from analyzers.dependencies.map_keys import Flags, Ints, MapKeys
+from analyzers.dependencies.rollups import Part, parts
 from analyzers.dependencies.windows import Window
 from storage.engine import Engine
 from storage.sql import load
@@ -29,9 +32,13 @@ RANKS = {"source": 4, "gateway": 4, "destination": 3, "waypoint": 2}
 """Whose lines count first; whoever else spoke has rank 1."""
 SEES_REQUESTS = 10
 """Added to the rank of a reporter that sees requests and not only the connections under them."""
+FIRST = ("source", "gateway")
+"""The reporters of the highest rank: nearly everywhere their lines count."""
+FEW = 500
+"""So many edge ids are cheaper in a statement than to read all edges of their reporters."""
+STATEMENTS = 2
+"""Statements that are under way at a time."""
 
-BLOCK = timedelta(days=2)
-"""Hours that fit one mask."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS = ("requests", "errors", "denied", "timed", "sized", "bytes_sent", "bytes_received")
 
@@ -40,7 +47,7 @@ _SUMS = ("requests", "errors", "denied", "timed", "sized", "bytes_sent", "bytes_
 class Totals:
     """What is settled, and what is not.
 
-    `rows` have the columns of edge_numbers.sql, but `quantiles_us` (p50, p95, p99; None where nothing was timed)
+    `rows` have the columns of edge_numbers.sql, but `quantiles_ms` (p50, p95, p99; None where nothing was timed)
     instead of histograms. `unsettled` are the entries of the map's keys whose groups edge_numbers.sql must decide.
     """
 
@@ -54,214 +61,226 @@ def totals(engine: Engine, keys: MapKeys, window: Window) -> Totals:
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    parameters = {**window.parameters(), "row_limit": ROW_LIMIT}
-    since_origin = {**parameters, "origin": window.origin}
-    read = engine.query(load("dependencies/edge_totals").text, since_origin)
-    short = window.until - window.origin <= BLOCK
-    spoke = _Spoke.of(keys, read if short else engine.query(load("dependencies/edge_hours").text, since_origin))
-    unsettled = spoke.unsettled(keys)
-    settled = spoke.counted & ~unsettled[spoke.group]
-    counts = np.zeros(len(keys.edge_id), np.bool_)
-    counts[spoke.key[settled]] = True
-    comparable = np.zeros(len(keys.edge_id), np.bool_)
-    comparable[spoke.key[spoke.comparable]] = True
-    spread = _spread(engine, keys, spoke.key, counts, parameters)
-    bounded = _bounded(engine, keys, counts, parameters)
-    return Totals(_rows(keys, read, counts, comparable, unsettled, spread, bounded), unsettled[keys.group])
+    window_parts = parts(engine, window)
+    # Planning takes about as long as reading here, and is done on one core: two statements at a time.
+    with ThreadPoolExecutor(STATEMENTS) as pool:
+        first = [pool.submit(part.read, engine, "edge_spread", reporters=FIRST, ids=[0]) for part in window_parts]
+        read = [pool.submit(part.read, engine, "edge_sums") for part in window_parts]
+        sums = _Sums.of(keys, [rows.result() for rows in read])
+        choice = _Choice.of(keys, sums)
+        settled = ~choice.unsettled[keys.group]
+        counts, comparable = choice.counted & settled, choice.comparable & settled
+        others = _others(keys, counts)
+        rest = [pool.submit(part.read, engine, "edge_spread", **others) for part in window_parts if others]
+        answers = zip([*window_parts, *window_parts][: len(first) + len(rest)], [*first, *rest], strict=True)
+        spread = _spread(keys, counts, [(part, rows.result()) for part, rows in answers])
+    bounded = _bounded(engine, keys, counts, window)
+    return Totals(_rows(keys, sums, counts, comparable, settled, spread, bounded), ~settled)
 
 
-def _entries(keys: MapKeys, read: pa.Table) -> tuple[pa.Table, Ints]:
+def _others(keys: MapKeys, counts: Flags) -> Mapping[str, Any]:
+    """Which rows of edge_spread.sql are to be read beside those of the reporters that nearly always count; {}: none."""
+    entries = np.flatnonzero(counts & ~keys.codes("reporter", *FIRST))
+    if not len(entries):
+        return {}
+    if len(entries) <= FEW:
+        return {"reporters": [""], "ids": keys.edge_id[entries].tolist()}
+    codes, texts = keys.labels["reporter"]
+    return {"reporters": [texts[code] for code in np.unique(codes[entries]).tolist()], "ids": [0]}
+
+
+def _known(keys: MapKeys, read: pa.Table) -> tuple[pa.Table, Ints]:
     """The rows of `read` whose edge has a key, and the (first) entry of each among the keys."""
-    wanted = read["edge_id"].to_numpy()
+    wanted = read["id"].to_numpy()
     if not len(keys.edge_id):
         return read.slice(0, 0), np.zeros(0, np.int64)
-    key = np.searchsorted(keys.edge_id, wanted)
-    known = keys.edge_id[np.minimum(key, len(keys.edge_id) - 1)] == wanted
-    return (read, key) if known.all() else (read.filter(pa.array(known)), key[known])
-
-
-def _ranks(keys: MapKeys) -> tuple[Ints, Flags]:
-    """Rank of each entry's reporter, and whether the entry tells of requests (not of connections)."""
-    reporter, texts = keys.labels["reporter"]
-    ranks = np.array([RANKS.get(text, 1) for text in texts], np.int64)
-    return ranks[reporter], ~keys.codes("protocol", "tcp")
+    entry = np.searchsorted(keys.edge_id, wanted)
+    known = keys.edge_id[np.minimum(entry, len(keys.edge_id) - 1)] == wanted
+    return (read, entry) if known.all() else (read.filter(pa.array(known)), entry[known])
 
 
 @dataclass(frozen=True, slots=True)
-class _Spoke:
-    """Who spoke in which hours, by edge and block of hours: its entry and group, and whether it counts there."""
+class _Sums:
+    """What the rollups say, by entry of the map's keys, and in which hours.
 
-    key: Ints
-    group: Ints
-    sees: Flags
-    comparable: Flags
-    """Not a connection under requests that somebody else saw."""
-    counted: Flags
-    split: Ints
-    """Groups in which nobody of the highest rank spoke in an hour in which others did."""
+    `entry`, `day` and `hours` (a bit for each hour of the day) are one per row read; `values` and `seen` one per entry.
+    """
+
+    values: Mapping[str, npt.NDArray[Any]]
+    seen: Flags
+    entry: Ints
+    day: Ints
+    hours: npt.NDArray[np.uint64]
 
     @classmethod
-    def of(cls, keys: MapKeys, read: pa.Table) -> _Spoke:
-        read, key = _entries(keys, read)
-        group = keys.group[key]
-        rank, sees_requests = _ranks(keys)
-        sees = sees_requests[key]
-        merit = rank[key] + SEES_REQUESTS * sees
-        hours = read["hours"].to_numpy().astype(np.uint64)
-        place = group
-        if "block" in read.schema.names:
-            block = read["block"].to_numpy().astype(np.int64)
-            place = np.unique(group * (int(block.max(initial=0)) + 1) + block, return_inverse=True)[1]
-        best = np.zeros(int(place.max(initial=-1)) + 1, np.int64)
-        np.maximum.at(best, place, merit)
-        counted = merit == best[place]
-        all_hours, best_hours = np.zeros(len(best), np.uint64), np.zeros(len(best), np.uint64)
-        np.bitwise_or.at(all_hours, place, hours)
-        np.bitwise_or.at(best_hours, place[counted], hours[counted])
-        split = np.unique(group[(all_hours & ~best_hours)[place] != 0])
-        return cls(key, group, sees, sees == (best[place] >= SEES_REQUESTS), counted, split)
+    def of(cls, keys: MapKeys, tables: Sequence[pa.Table]) -> _Sums:
+        count = len(keys.edge_id)
+        values = {name: np.zeros(count, np.uint64) for name in _SUMS}
+        first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
+        seen = np.zeros(count, np.bool_)
+        entries, days, hours = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+        for table in tables:
+            if not table.num_rows:
+                continue
+            read, entry = _known(keys, table)
+            for name, sums in values.items():
+                np.add.at(sums, entry, read[name].to_numpy())
+            np.minimum.at(first, entry, read["first_us"].to_numpy())
+            np.maximum.at(last, entry, read["last_us"].to_numpy())
+            seen[entry] = True
+            entries.append(entry)
+            days.append(read["day"].to_numpy().astype(np.int64))
+            hours.append(read["hours_of_day"].to_numpy())
+        whole = {**values, "first_us": first, "last_us": last}
+        return cls(whole, seen, np.concatenate(entries), np.concatenate(days), np.concatenate(hours))
 
-    def unsettled(self, keys: MapKeys) -> Flags:
-        """By group: whether one choice of reporters does not hold for the whole window."""
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Whose lines count in the whole window.
+
+    `counted` and `comparable` (not a connection under requests that somebody else saw) are one per entry. `unsettled`,
+    one per group, tells where the choice does not hold for the whole window.
+    """
+
+    counted: Flags
+    comparable: Flags
+    unsettled: Flags
+
+    @classmethod
+    def of(cls, keys: MapKeys, sums: _Sums) -> _Choice:
+        group, groups = keys.group, len(keys.members)
+        reporter, texts = keys.labels["reporter"]
+        rank = np.array([RANKS.get(text, 1) for text in texts], np.int64)[reporter]
+        sees = ~keys.codes("protocol", "tcp")
+        merit = np.where(sums.seen, rank + SEES_REQUESTS * sees, 0)
+        best = np.zeros(groups, np.int64)
+        np.maximum.at(best, group, merit)
+        counted = sums.seen & (merit == best[group])
+        comparable = sums.seen & (sees == (best[group] >= SEES_REQUESTS))
+        return cls(counted, comparable, cls._unsettled(keys, sums, counted, sees))
+
+    @staticmethod
+    def _unsettled(keys: MapKeys, sums: _Sums, counted: Flags, sees: Flags) -> Flags:
         found = np.zeros(len(keys.members), np.bool_)
-        found[self.split] = True
         # A name that changed within the window, or ever: hours are few enough to look closely.
         found[keys.group[keys.changing()]] = True
+        # An hour in which others spoke, and nobody of the highest rank did.
+        group = keys.group[sums.entry]
+        first_day = int(sums.day.min(initial=1 << 16))
+        days = int(sums.day.max(initial=first_day)) - first_day + 1
+        place = group * days + (sums.day - first_day)
+        anybody, best = np.zeros((2, len(found) * days), np.uint64)
+        np.bitwise_or.at(anybody, place, sums.hours)
+        chosen = counted[sums.entry]
+        np.bitwise_or.at(best, place[chosen], sums.hours[chosen])
+        found |= (anybody & ~best).reshape(len(found), days).any(axis=1)
         # A reporter that logs requests here and connections there is ranked by the hour.
-        reporter = keys.labels["reporter"][0][self.key]
-        side = np.unique(self.group * (int(reporter.max(initial=0)) + 1) + reporter, return_inverse=True)[1]
-        for flags, of in ((self.sees, side), (self.counted, self.key), (self.comparable, self.key)):
-            number = np.unique(of, return_inverse=True)[1]
-            some, every = np.zeros(len(number), np.bool_), np.ones(len(number), np.bool_)
-            np.logical_or.at(some, number, flags)
-            np.logical_and.at(every, number, flags)
-            found[self.group[some[number] & ~every[number]]] = True
-        return found
+        reporter, texts = keys.labels["reporter"]
+        side = keys.group * len(texts) + reporter
+        requests, connections = np.zeros((2, len(found) * len(texts)), np.bool_)
+        requests[side[sums.seen & sees]] = True
+        connections[side[sums.seen & ~sees]] = True
+        return found | (requests & connections).reshape(len(found), len(texts)).any(axis=1)
 
 
-def _spread(
-    engine: Engine, keys: MapKeys, spoke: Ints, counts: Flags, parameters: Mapping[str, Any]
-) -> Mapping[int, Mapping[str, Any]]:
-    """Statuses, faults and quantiles of what counts, by group."""
-    if not counts.any():
-        return {}
-    seen = np.zeros(len(keys.edge_id), np.bool_)
-    seen[spoke] = True
-    exceptions = seen & (counts != keys.codes("reporter", "source", "gateway"))
-    entries = np.flatnonzero(counts)
-    first = np.zeros(len(keys.members), np.int64)
-    first[keys.group[entries[::-1]]] = entries[::-1]
-    several = entries[first[keys.group[entries]] != entries]
-    chosen = {
-        "exceptions": [0, *keys.edge_id[exceptions].tolist()],
-        "several": [0, *keys.edge_id[several].tolist()],
-        "labels": [0, *keys.edge_id[first[keys.group[several]]].tolist()],
-    }
-    found = engine.query(load("dependencies/edge_spread").text, {**parameters, **chosen})
-    group = keys.group[np.searchsorted(keys.edge_id, found["label"].to_numpy())].tolist()
-    return dict(zip(group, found.to_pylist(), strict=True))
+def _spread(keys: MapKeys, counts: Flags, read: Sequence[tuple[Part, pa.Table]]) -> tuple[Breakdown, Ints]:
+    """Statuses, faults and quantiles of what counts, by places, and the place of each group."""
+    chosen = np.unique(keys.group[counts])
+    place = np.full(len(keys.members), -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    rows: list[tuple[pa.Table, Ints, bool]] = []
+    for part, table in read:
+        if table.num_rows:
+            known, entry = _known(keys, table)
+            rows.append((known, np.where(counts[entry], place[keys.group[entry]], -1), part.coarse))
+    return Breakdown.of(rows, len(chosen)), place
 
 
-def _bounded(
-    engine: Engine, keys: MapKeys, counts: Flags, parameters: Mapping[str, Any]
-) -> Mapping[int, Sequence[float | None]]:
-    """Quantiles (us) of the groups whose latencies metrics tell, in buckets with bounds of their own."""
+def _bounded(engine: Engine, keys: MapKeys, counts: Flags, window: Window) -> Mapping[int, Sequence[float | None]]:
+    """Quantiles (ms) of the groups whose latencies metrics tell, in buckets with bounds of their own."""
     entries = np.flatnonzero(counts & keys.codes("evidence", "metric"))
-    rows = _by_group(engine, "dependencies/edge_bounds", keys, entries, parameters)
-    return {group: bounded_quantiles_us(row["bounds_histogram"], QUANTILES) for group, row in rows.items()}
-
-
-def _by_group(
-    engine: Engine, statement: str, keys: MapKeys, entries: Ints, parameters: Mapping[str, Any]
-) -> Mapping[int, Mapping[str, Any]]:
     if not len(entries):
         return {}
-    asked = load(statement)
+    asked = load("dependencies/edge_bounds")
     chosen = {"edge_ids": keys.edge_id[entries].tolist(), "groups": (keys.group[entries] + 1).tolist()}
-    given = {name: value for name, value in {**parameters, **chosen}.items() if name in asked.parameters}
-    return {row["group_number"] - 1: row for row in engine.query(asked.text, given).to_pylist()}
+    given = {
+        name: value
+        for name, value in {**window.parameters(), **chosen, "row_limit": len(entries)}.items()
+        if name in asked.parameters
+    }
+    rows = engine.query(asked.text, given).to_pylist()
+    return {
+        row["group_number"] - 1: milliseconds(bounded_quantiles_us(row["bounds_histogram"], QUANTILES)) for row in rows
+    }
 
 
 def _rows(
     keys: MapKeys,
-    read: pa.Table,
+    sums: _Sums,
     counts: Flags,
     comparable: Flags,
-    unsettled: Flags,
-    spread: Mapping[int, Mapping[str, Any]],
+    settled: Flags,
+    spread: tuple[Breakdown, Ints],
     bounded: Mapping[int, Sequence[float | None]],
 ) -> Sequence[Mapping[str, Any]]:
-    """One row per settled group, from the rows of edge_totals.sql and from flags by entry and by group."""
-    read, entry = _entries(keys, read)
-    settled = np.flatnonzero(~unsettled[keys.group[entry]])
-    order = settled[np.argsort(keys.group[entry[settled]], kind="stable")]
-    if not len(order):
+    """One row per settled group."""
+    chosen = np.flatnonzero(settled & sums.seen)
+    key = chosen[np.argsort(keys.group[chosen], kind="stable")]
+    if not len(key):
         return []
-    key = entry[order]
     group = keys.group[key]
     starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
     counted, compared = counts[key], comparable[key]
-    first_rank = _ranks(keys)[0][key] == RANKS["source"]
-    values = {name: read[name].to_numpy()[order] for name in (*_SUMS, "first_ts", "last_ts")}
+    values = {name: column[key] for name, column in sums.values.items()}
+    caller = keys.codes("reporter", *FIRST)[key]
     destination = keys.codes("reporter", "destination")[key]
-    refusing = keys.codes("reporter", "destination", "gateway", "waypoint")[key]
-    # What the network dropped on the caller's side never came to the other.
-    refusing |= keys.codes("evidence", "flow")[key]
     flow = keys.codes("evidence", "flow")[key]
+    # What the network dropped on the caller's side never came to the other.
+    refusing = keys.codes("reporter", "destination", "gateway", "waypoint")[key] | flow
     requests = values["requests"]
 
     def total(of: npt.NDArray[Any], where: Flags) -> list[Any]:
         return np.add.reduceat(np.where(where, of, 0), starts).tolist()
 
-    ones = np.ones(len(order), np.int64)
+    ones = np.ones(len(key), np.int64)
     whom = keys.members[group[starts]]
     evidence, kinds = keys.labels["evidence"]
+    counted_up, place = spread
+    places = place[group[starts]].tolist()
     columns: dict[str, Sequence[Any]] = {
         "source": keys.source[whom].tolist(),
         "destination": keys.destination[whom].tolist(),
         "evidence": [kinds[code] for code in evidence[whom].tolist()],
         **{name: total(values[name], counted) for name in _SUMS if name != "denied"},
-        "source_requests": total(requests, compared & first_rank),
+        "source_requests": total(requests, compared & caller),
         "destination_requests": total(requests, compared & destination),
         "destination_rows": total(ones, compared & destination),
-        "denied": total(values["denied"], refusing | flow),
-        "verdict_rows": total(ones, refusing | flow),
+        "denied": total(values["denied"], refusing),
+        "verdict_rows": total(ones, refusing),
         "mtls": total(requests, refusing & keys.codes("tls", "mtls")[key]),
         "tls_known": total(requests, refusing & keys.codes("tls", "mtls", "tls", "plaintext")[key]),
         "gateway_rows": total(ones, keys.codes("reporter", "gateway")[key]),
-        "first_ts": _times(np.minimum.reduceat(values["first_ts"], starts)),
-        "last_ts": _times(np.maximum.reduceat(values["last_ts"], starts)),
+        "first_ts": _times(np.minimum.reduceat(values["first_us"], starts)),
+        "last_ts": _times(np.maximum.reduceat(values["last_us"], starts)),
         "protocols": _counts(keys, "protocol", key, requests * counted, starts),
         "directions": _counts(keys, "direction", key, requests * counted, starts),
+        "statuses": [counted_up.statuses[at] for at in places],
+        "grpc_statuses": [counted_up.grpc_statuses[at] for at in places],
+        "faults": [counted_up.faults[at] for at in places],
+        "quantiles_ms": [
+            bounded.get(number, counted_up.quantiles_ms[at])
+            for number, at in zip(group[starts].tolist(), places, strict=True)
+        ],
     }
     for label in ("source_version", "source_principal", "destination_version", "destination_principal"):
         columns[f"{label}s"] = _texts(keys, label, key, starts)
-    found = [spread.get(number, _NOTHING) for number in group[starts].tolist()]
-    for name in ("statuses", "grpc_statuses", "faults"):
-        columns[name] = [row[name] for row in found]
-    buckets = np.array([row["quantile_buckets"] for row in found])
-    timed = np.array(columns["timed"]) > 0
-    columns["quantiles_us"] = [
-        quantiles if known else bounded.get(number, _UNTIMED)
-        for number, quantiles, known in zip(
-            group[starts].tolist(), value_us(buckets).tolist(), timed.tolist(), strict=True
-        )
-    ]
     names = tuple(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-_UNTIMED = (None, None, None)
-_NOTHING: Mapping[str, Any] = {
-    "statuses": (),
-    "grpc_statuses": (),
-    "faults": (),
-    "quantile_buckets": (0, 0, 0),
-}
-
-
-def _times(moments: npt.NDArray[np.datetime64]) -> list[Any]:
-    return [_EPOCH + timedelta(microseconds=us) for us in moments.astype("datetime64[us]").astype(np.int64).tolist()]
+def _times(moments_us: Ints) -> list[datetime]:
+    return [_EPOCH + timedelta(microseconds=us) for us in moments_us.tolist()]
 
 
 def _counts(

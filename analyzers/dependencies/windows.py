@@ -36,23 +36,18 @@ class Window:
     @classmethod
     def of(cls, since: datetime | None, until: datetime | None) -> Window:
         """The window in whole minutes around [since, until); None is the first or last moment there can be."""
-        start = _floor(max(since or EARLIEST, EARLIEST).astimezone(UTC), _MINUTE)
+        start = floor(max(since or EARLIEST, EARLIEST).astimezone(UTC), _MINUTE)
         end = max(_ceil(min(until or LATEST, LATEST).astimezone(UTC), _MINUTE), start)
         bounds = [(start, end)]
         for length in (_TEN, _HOUR, _SIX, _DAY):
-            low, high = _ceil(bounds[-1][0], length), _floor(bounds[-1][1], length)
+            low, high = _ceil(bounds[-1][0], length), floor(bounds[-1][1], length)
             whole = low < high and (length != _DAY or end - start > DAYS_FROM)
             bounds.append((low, high) if whole else (bounds[-1][1], bounds[-1][1]))
         starts, ends = zip(*bounds, strict=True)
         return cls(*starts, *reversed(ends))
 
-    @property
-    def origin(self) -> datetime:
-        """The start of the day of `since`."""
-        return _floor(self.since, _DAY)
-
     def parameters(self) -> dict[str, datetime]:
-        """The holes of edge_totals.sql and edge_spread.sql that tell of time, but `origin`."""
+        """The moments of the window by name: holes of edge_bounds.sql."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def by_hours(self) -> dict[str, datetime]:
@@ -67,7 +62,8 @@ class Window:
         }
 
 
-def _floor(time: datetime, length: timedelta) -> datetime:
+def floor(time: datetime, length: timedelta) -> datetime:
+    """The start of the period of `length` in which `time` lies."""
     return time - (time - EARLIEST) % length
 
 

@@ -255,8 +255,8 @@ def test_the_map_by_hours_says_the_same(engine: Engine, monkeypatch: pytest.Monk
     )
     derive(engine, now=NOW)
     settled = service_map(engine).to_document()
-    unsettled = "analyzers.dependencies.totals._Spoke.unsettled"
-    monkeypatch.setattr(unsettled, lambda _, keys: np.ones(len(keys.members), np.bool_))
+    unsettled = "analyzers.dependencies.totals._Choice._unsettled"
+    monkeypatch.setattr(unsettled, lambda keys, *_: np.ones(len(keys.members), np.bool_))
     assert service_map(engine).to_document() == settled
     (edge,) = settled["edges"]
     assert edge["requests"] == 27 and edge["p99_ms"] > 5

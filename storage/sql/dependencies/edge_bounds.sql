@@ -1,6 +1,8 @@
--- Latency histograms that metrics brought, with their own bounds, of groups of base edges. Windows as in edge_totals.sql.
+-- Latency histograms that metrics brought, with their own bounds, of groups of base edges. The window is cut as
+-- analyzers/dependencies/windows.py says.
 -- Only derived edges have any, so only these are read, of the current generation.
--- Inputs: those of edge_spread.sql. Output: one row per group; bounds_histogram: (upper bound in us, count) pairs, sorted.
+-- Inputs (UTC seconds): since <= hours_since <= days_since <= days_until <= hours_until <= until; edge_ids and the group of
+-- each (groups); row_limit (rows). Output: one row per group; bounds_histogram: (upper bound in us, count) pairs, sorted.
 WITH
     (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1m) AS derived_minutes_kept_from,
     (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1h) AS derived_hours_kept_from,
