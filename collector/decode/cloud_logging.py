@@ -1,6 +1,8 @@
-"""Google Cloud Logging's entries of containers as envelopes: a proxy's own JSON line is their `jsonPayload`.
+"""Google Cloud Logging's entries of containers as envelopes: a proxy's line is their `jsonPayload` or `textPayload`.
 
     {"jsonPayload": {...}, "resource": {"labels": {...}}, "labels": {"k8s-pod/app": ...}} ──► the line, and its pod
+
+The traffic logs of Cloud Service Mesh have a `textPayload` too, for connections; their name tells them apart.
 
 Source: Cloud Logging, "LogEntry", and the monitored resource `k8s_container`.
 """
@@ -12,12 +14,16 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from collector.decode.json_shapes import JsonColumn
+from collector.decode.json_shapes import JsonColumn, Shape
 from collector.decode.operators import METADATA
+from collector.decode.spans import Mask
+from collector.decode.values import present
 
-KEYS: Set[str] = frozenset({"jsonPayload", "resource", "labels"})
+KEYS: Set[str] = frozenset({"jsonPayload", "textPayload", "resource", "labels"})
 """Keys of an entry that are read."""
+_CONTAINER_LOG = r"/logs/(?:stdout|stderr)$"
 
 _NAMES: Mapping[str, str] = {
     "pod_namespace": "namespace_name",
@@ -30,13 +36,24 @@ _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 def is_container_log(keys: Set[str]) -> bool:
-    """Whether an object with these keys is an entry that holds a JSON line."""
-    return "jsonPayload" in keys and "resource" in keys
+    """Whether an object with these keys is an entry that holds a line, whatever its log."""
+    return "resource" in keys and ("jsonPayload" in keys or ("textPayload" in keys and "logName" not in keys))
+
+
+def holds_text(shape: Shape) -> Mask | None:
+    """Which entries hold a line of a container as text; None = none of them."""
+    columns = shape.columns
+    if not {"textPayload", "logName", "resource"} <= columns.keys():
+        return None
+    name = columns["logName"].text
+    held = pc.match_substring_regex(name, _CONTAINER_LOG).fill_null(False).to_numpy(zero_copy_only=False)
+    held &= present(columns["textPayload"].text)
+    return held if held.any() else None
 
 
 def metadata_of(columns: Mapping[str, JsonColumn]) -> dict[str, pa.Array]:
-    """The metadata columns of entries; none for anything that has no `jsonPayload`."""
-    if "jsonPayload" not in columns or "resource" not in columns:
+    """The metadata columns of entries; none for anything that has no payload."""
+    if "resource" not in columns or columns.keys().isdisjoint(("jsonPayload", "textPayload")):
         return {}
     found = {name: _mapped(columns["resource"], name, _named(key)) for name, key in _NAMES.items()}
     if "labels" in columns:

@@ -5,7 +5,7 @@
 Known wrappings: the container runtime's prefix (`TIME stdout F `), `kubectl logs --timestamps` and `--prefix`,
 Docker's json-file (`log`, `stream`, `time`), Fluent Bit and Fluentd (`log` or `message` beside `kubernetes`), Filebeat
 and Vector (`message` beside `kubernetes`), Google Pub/Sub (`message` beside `subscription`), Cloud Logging
-(`jsonPayload` beside `resource`). What they say of the pod becomes the metadata columns.
+(`jsonPayload` or `textPayload` beside `resource`). What they say of the pod becomes the metadata columns.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
         the inner lines, and rows of `lines` whose envelope holds none, with the reason.
     """
     columns = shape.columns
-    inner = next((columns[name] for name in ("log", "jsonPayload", "message") if name in columns), None)
+    inner = next((columns[name] for name in ("log", "jsonPayload", "message", "textPayload") if name in columns), None)
     texts = pa.nulls(len(shape.rows), pa.string()) if inner is None else inner.text
     if inner is not None and not pubsub.KEYS.isdisjoint(columns):
         texts = pubsub.opened_data(texts, DEFAULT_LIMITS)

@@ -57,6 +57,19 @@ class Shape:
     keys: tuple[str, ...]
     """Keys of the first line."""
 
+    def filter(self, mask: Mask) -> Shape:
+        """Only some of its lines."""
+        chosen = pa.array(mask)
+
+        def part(of: Mask | None) -> Mask | None:
+            return None if of is None else of[mask]
+
+        columns = {
+            name: JsonColumn(column.text.filter(chosen), part(column.present), part(column.quoted))
+            for name, column in self.columns.items()
+        }
+        return Shape(self.form, self.rows[mask], columns, self.extra.filter(chosen), self.keys)
+
 
 Classifier = Callable[[Set[str]], str]
 """From the keys of an object to the name of its form; `""` = none that is known."""

@@ -20,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from collector.contract import MESSAGE, DeadLetter, Decoded
+from collector.decode.cloud_logging import holds_text
 from collector.decode.describe import describe_keys, describe_line
 from collector.decode.envelope import ENVELOPE_KEYS, Lines, is_envelope, opened, split_lines, strip_prefixes
 from collector.decode.json_lists import opened_lists
-from collector.decode.json_shapes import shapes
+from collector.decode.json_shapes import Shape, shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.line_format import JsonFormat
 from collector.decode.line_formats import BY_NAME, JSON_FORMATS, LINE_FORMATS, TEXT_FORMATS
@@ -181,7 +182,7 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
 
     groups, refused = shapes(lines.spans, classify, _KNOWN, limits)
     rows.refuse(lines, refused, format)
-    for shape in groups:
+    for shape in [part for group in groups for part in _without_texts(group)]:
         form = BY_NAME.get(shape.form)
         if shape.form == "envelope" and depth < _MOST_ENVELOPES:
             inner, empty = opened(lines, shape)
@@ -194,6 +195,15 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
         else:
             reason = describe_keys(shape.form, shape.keys, accepted)
             rows.refuse(lines, [(row, reason) for row in shape.rows.tolist()], format)
+
+
+def _without_texts(shape: Shape) -> list[Shape]:
+    """The shape, and apart from it its Cloud Logging entries that hold a container's text: those are envelopes."""
+    held = holds_text(shape)
+    if held is None:
+        return [shape]
+    texts = replace(shape.filter(held), form="envelope")
+    return [texts] if held.all() else [texts, shape.filter(~held)]
 
 
 def _mostly(keys: Set[str], known: Set[str]) -> bool:

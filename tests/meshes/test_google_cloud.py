@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from storage.engine import Engine
+from tests.collector.decode import samples
 from tests.collector.decode.proxy_samples import GCP_RECORD, GCP_TCP_RECORD
 from tests.meshes.scenario import edges, ingested
 
@@ -58,3 +59,18 @@ def test_connections_count_when_they_close(engine: Engine) -> None:
     edge = edges(ingested(engine, [*lines, plain]))["default/productpage", "default/server"]
     assert (edge.requests, edge.protocol, edge.errors, edge.mtls_share) == (2, "tcp", 0, 0.5)
     assert (edge.bytes_sent, edge.bytes_received, edge.p50_ms, edge.statuses) == (2 * 912, 2 * 118, None, {})
+
+
+def test_lines_of_the_proxies_own_output(engine: Engine) -> None:
+    """Where the traffic logs are off, the default text of the sidecars, as GKE's agent exports it."""
+
+    def output(line: str, app: str) -> str:
+        resource = {"cluster_name": "asm-1", "namespace_name": "foo", "pod_name": f"{app}-84975bc778-pxz2w"}
+        labels = {"type": "k8s_container", "labels": {**resource, "container_name": "istio-proxy"}}
+        entry = {"textPayload": line + "\n", "resource": labels, "labels": {"k8s-pod/app": app}}
+        return json.dumps(entry | {"timestamp": "2026-01-01T00:00:00.2Z", "logName": "projects/p/logs/stdout"})
+
+    found = ingested(engine, [output(samples.CLIENT, "sleep"), output(samples.SERVER, "httpbin")])
+    (edge,) = found.edges
+    assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("foo/sleep", "foo/httpbin", 1, 1)
+    assert (edge.mtls_share, edge.statuses) == (1.0, {"418": 1})

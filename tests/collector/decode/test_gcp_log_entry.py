@@ -241,3 +241,44 @@ def test_a_container_that_says_nothing_of_its_pod_loses_no_line(value: Any) -> N
     entry = {"jsonPayload": samples.JSON_RECORD, "resource": value, "labels": value, "logName": "l", "timestamp": "t"}
     assert decoded(json.dumps(entry))[0]["reporter"] == "destination"
     assert reasons(json.dumps({**entry, "jsonPayload": value})) != []
+
+
+def in_container(line: Any, log: str = "stdout", **more: Any) -> str:
+    """An entry of a container's standard output in text; the line is the documentation's."""
+    resource = {"cluster_name": "asm-1", "namespace_name": "foo", "pod_name": "httpbin-v1-84975bc778-pxz2w"}
+    entry = {
+        "insertId": "a1",
+        "textPayload": line,
+        "resource": {"type": "k8s_container", "labels": {**resource, "container_name": "istio-proxy"}},
+        "labels": {"k8s-pod/app": "httpbin", "compute.googleapis.com/resource_name": "gke-node"},
+        "timestamp": "2026-01-01T00:00:00.2Z",
+        "severity": "INFO",
+        "logName": f"projects/p/logs/{log}",
+    }
+    return json.dumps(entry | more)
+
+
+def test_a_containers_text_line_is_opened_beside_connections_of_the_traffic_log() -> None:
+    """Both have the same keys; the name of the log tells them apart."""
+    connection = json.dumps(GCP_TCP_RECORD | {"insertId": "a2"})
+    first, traffic, second = decoded(in_container(samples.SERVER + "\n"), connection, in_container(samples.SERVER))
+    assert (traffic["protocol"], traffic["destination_workload"]) == ("tcp", "ratings-v1")
+    assert first == second
+    assert (first["reporter"], first["status"], first["mesh"]) == ("destination", 418, "istio")
+    names = ("cluster", "namespace", "service", "workload", "pod", "ip", "port")
+    assert [first[f"destination_{name}"] for name in names] == [
+        *("asm-1", "foo", "httpbin", "httpbin-v1", "httpbin-v1-84975bc778-pxz2w", "10.44.1.27", 80),
+    ]
+    assert decoded(in_container(samples.SERVER), format="istio_text")[0]["destination_service"] == "httpbin"
+
+
+def test_what_is_no_line_of_a_proxy_says_so() -> None:
+    assert "istio_text" in reasons(in_container(samples.SERVER), format="gcp_json")[0]
+    assert reasons(in_container("Listening on port 8080")) != []
+    assert reasons(in_container(7), in_container(None), in_container({})) != []
+    assert (
+        "expected a log named" in reasons(in_container(samples.SERVER, log="cloudaudit.googleapis.com%2Factivity"))[0]
+    )
+    without = json.loads(in_container(samples.SERVER))
+    del without["logName"]
+    assert decoded(json.dumps(without))[0]["destination_namespace"] == "foo"
