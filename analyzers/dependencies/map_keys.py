@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analyzers.dependencies.names import Alias, Endpoint, Names
+from analyzers.dependencies.names import UNKNOWN, Alias, Endpoint, Names
 from storage.engine import Engine
 from storage.sql import load
 
 ROW_LIMIT = 1_000_000
 """Most endpoints, aliases and edges that one map reads."""
+
+RANKS = {"source": 4, "gateway": 4, "destination": 3, "waypoint": 2}
+"""Whose lines count first; whoever else spoke has rank 1."""
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -79,6 +82,16 @@ class MapKeys:
         first[self.group] = np.arange(len(self.group))
         return first
 
+    @cached_property
+    def rank(self) -> Ints:
+        """Whose lines count first, by entry. A caller that nobody can name may be many: only the callee sees them all."""
+        reporter, texts = self.labels["reporter"]
+        ranks = np.array([RANKS.get(text, 1) for text in texts], np.int64)[reporter]
+        nameless = self.nodes.index(UNKNOWN) if UNKNOWN in self.nodes else -1
+        return np.where(
+            (self.source == nameless) & self.codes("reporter", "destination"), max(RANKS.values()) + 1, ranks
+        )
+
     def changing(self) -> Flags:
         """Entries of keys that have several."""
         found = np.zeros(len(self.edge_id), np.bool_)
@@ -94,6 +107,7 @@ class MapKeys:
             "edge_id": pa.array(self.edge_id[chosen]),
             "source": pa.array(self.source[chosen].astype(np.uint32)),
             "destination": pa.array(self.destination[chosen].astype(np.uint32)),
+            "rank": pa.array(self.rank[chosen].astype(np.uint8)),
             "valid_from": pa.array(self.valid_from[chosen]).cast(moment),
             "valid_to": pa.array(self.valid_to[chosen]).cast(moment),
         }

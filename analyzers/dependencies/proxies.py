@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.model import Evidence
-from analyzers.dependencies.names import node_id
+from analyzers.dependencies.names import UNKNOWN, node_id
 
 Numbers = Mapping[Evidence, Mapping[str, Any]]
 """What each kind of evidence says of one edge: rows as the map reads them."""
@@ -66,6 +66,8 @@ class Proxies:
                         sending.add(source)
                     if row["destination_rows"]:
                         receiving.add(destination)
+        # Callers that nobody can name are not one node with one proxy.
+        sending.discard(UNKNOWN)
         return cls(frozenset(sending), frozenset(receiving), injected)
 
     def has(self, node: str) -> bool:

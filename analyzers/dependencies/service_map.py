@@ -98,7 +98,8 @@ def _assemble(
     rows = without_nameless_metrics(rows, nodes)
     for row in rows:
         by_edge[nodes[int(row["source"])], nodes[int(row["destination"])]][row["evidence"]] = row
-    gateways = known_gateways | {nodes[int(row["source"])] for row in rows if row["gateway_rows"]}
+    # A gateway whose name is not known says nothing of the other callers without one.
+    gateways = (known_gateways | {nodes[int(row["source"])] for row in rows if row["gateway_rows"]}) - {UNKNOWN}
     proxies = Proxies.of(by_edge.items(), known_sidecars)
     seconds = _seconds(shown)
     edges: list[Edge] = []

@@ -28,8 +28,6 @@ from analyzers.dependencies.windows import Window
 from storage.engine import Engine
 from storage.sql import load
 
-RANKS = {"source": 4, "gateway": 4, "destination": 3, "waypoint": 2}
-"""Whose lines count first; whoever else spoke has rank 1."""
 SEES_REQUESTS = 10
 """Added to the rank of a reporter that sees requests and not only the connections under them."""
 FIRST = ("source", "gateway")
@@ -150,10 +148,8 @@ class _Choice:
     @classmethod
     def of(cls, keys: MapKeys, sums: _Sums) -> _Choice:
         group, groups = keys.group, len(keys.members)
-        reporter, texts = keys.labels["reporter"]
-        rank = np.array([RANKS.get(text, 1) for text in texts], np.int64)[reporter]
         sees = ~keys.codes("protocol", "tcp")
-        merit = np.where(sums.seen, rank + SEES_REQUESTS * sees, 0)
+        merit = np.where(sums.seen, keys.rank + SEES_REQUESTS * sees, 0)
         best = np.zeros(groups, np.int64)
         np.maximum.at(best, group, merit)
         counted = sums.seen & (merit == best[group])

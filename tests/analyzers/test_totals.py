@@ -135,3 +135,22 @@ def test_a_window_is_cut_without_gaps(one: datetime, other: datetime) -> None:
         assert days == days_end
     ragged = (tens - since) + (until - tens_end)
     assert ragged <= timedelta(minutes=18)
+
+
+def test_of_callers_without_a_name_the_callee_sees_them_all(engine: Engine) -> None:
+    nameless = {"source_namespace": "", "source_service": "", "source_principal": "", "destination_service": "db"}
+    told = ["source", "destination", "destination", "gateway", "destination"]
+    insert_calls(
+        engine,
+        [call(at_s, reporter=side, destination_namespace="shop", **nameless) for at_s, side in enumerate(told)]
+        + [call(9, reporter="destination", destination_namespace="shop", destination_service="web", source_service="")],
+    )
+    found = {edge.destination: edge for edge in service_map(engine, at(0), at(DAY)).edges}
+    assert {edge.source for edge in found.values()} == {"unknown"}
+    assert (found["shop/db"].requests, found["shop/db"].attempts) == (3, 3)
+    # One gateway line without a name does not make gateways of all other callers, nor proxies that could be silent.
+    assert found["shop/web"].direction == "east_west"
+    assert not found["shop/web"].disagreements
+    keys, window = map_keys(engine), Window.of(at(0), at(DAY))
+    hourly = rows_by_hours(engine, keys, window, np.ones(len(keys.edge_id), np.bool_))
+    assert sorted(row["requests"] for row in hourly) == [1, 3]

@@ -1,9 +1,9 @@
 -- The numbers of every edge of the map in a window, per kind of evidence, counted as docs/counting.md says: per edge and
--- hour one reporter's lines count (source or gateway, else destination, else waypoint, else whoever spoke), and one that
+-- hour one reporter's lines count (the one of the highest rank: analyzers/dependencies/map_keys.py), and one that
 -- sees requests comes before all that see only the connections under them (ztunnel beside a waypoint or a sidecar).
 -- Whole hours come from the hour rollups, ragged ends from the minutes; what retention left only in coarser tables is
 -- taken from there (rows that arrived before the finer table's first arrival day).
--- External: edge_nodes(edge_id, evidence, reporter, direction, protocol, tls, source_version, source_principal,
+-- External: edge_nodes(edge_id, evidence, reporter, rank UInt8, direction, protocol, tls, source_version, source_principal,
 -- destination_version, destination_principal, source UInt32, destination UInt32, valid_from, valid_to DateTime64): what a
 -- base edge id stands for, and between which nodes, when. Edges that are not in it are left out.
 -- Inputs: head_since..head_until and tail_since..tail_until (minutes), hours_since..hours_until (whole hours), all UTC
@@ -82,7 +82,7 @@ WITH
         SELECT
             k.source AS source, k.destination AS destination, k.evidence AS evidence, toStartOfHour(r.t) AS hour,
             k.reporter AS reporter,
-            transform(k.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
+            k.rank AS rank,
             max(k.protocol != 'tcp') AS sees_requests,
             sum(r.requests) AS requests, sum(r.errors) AS errors, sum(r.denied) AS denied,
             sum(r.timed) AS timed, sum(r.sized) AS sized,
@@ -98,7 +98,7 @@ WITH
         FROM edge_rows AS r
         INNER JOIN edge_nodes AS k ON r.edge_id = k.edge_id
         WHERE r.t >= k.valid_from AND r.t < k.valid_to
-        GROUP BY k.source, k.destination, k.evidence, hour, k.reporter
+        GROUP BY k.source, k.destination, k.evidence, hour, k.reporter, k.rank
     ),
     ranked AS (
         SELECT
@@ -112,7 +112,7 @@ SELECT
     destination,
     evidence,
     sumIf(requests, counted) AS requests,
-    sumIf(requests, rank = 4 AND comparable) AS source_requests,
+    sumIf(requests, reporter IN ('source', 'gateway') AND comparable) AS source_requests,
     sumIf(requests, reporter = 'destination' AND comparable) AS destination_requests,
     countIf(reporter = 'destination' AND comparable) AS destination_rows,
     sumIf(errors, counted) AS errors,

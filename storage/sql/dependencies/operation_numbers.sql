@@ -71,7 +71,7 @@ WITH
         SELECT
             k.source AS source, k.destination AS destination, k.evidence AS evidence, toStartOfHour(r.t) AS hour,
             k.reporter AS reporter, k.tls AS tls, o.operation AS operation,
-            transform(k.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS rank,
+            k.rank AS rank,
             10 * (k.protocol != 'tcp') + rank AS merit,
             r.requests AS requests, r.errors AS errors, r.histogram AS histogram, r.bounds_histogram AS bounds_histogram
         FROM edge_rows AS r

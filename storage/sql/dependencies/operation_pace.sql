@@ -35,8 +35,7 @@ WITH
     by_slot AS (
         SELECT
             k.source AS source, k.destination AS destination, k.evidence AS evidence, o.operation AS operation,
-            10 * (k.protocol != 'tcp')
-                + transform(k.reporter, ['source', 'gateway', 'destination', 'waypoint'], [4, 4, 3, 2], 1) AS merit,
+            10 * (k.protocol != 'tcp') + k.rank AS merit,
             intDiv(toUnixTimestamp(r.t), {slot_s:UInt32}) AS slot,
             toInt64(sum(r.requests)) AS requests
         FROM edge_rows AS r
