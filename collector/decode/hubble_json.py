@@ -6,6 +6,7 @@ api/v1/flow/flow.proto). One connection is many lines, each of which tells of a 
 - A connection counts at the first packet that opens it: TCP with SYN and without ACK; for other protocols the packet
   whose trace reason is NEW (where none is given, each that is no reply). A call that Cilium's proxy reads (`l7`) counts
   at its RESPONSE, which carries status and latency, or at its REQUEST where that was refused.
+- A node may tell of that packet at several points of its way (TO_STACK, TO_OVERLAY, TO_NETWORK): the first one counts.
 - Not counted: other packets and replies, policy verdicts (event type 5: the packet has a line of its own), packets on
   their way to the proxy (its `l7` lines follow), and what a socket was translated to (event type 9).
 - `traffic_direction` EGRESS is the caller's side, INGRESS the callee's. The source of a reply is the callee.
@@ -24,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from collector.coded import Codes
+from collector.coded import Codes, groups
 from collector.decode.call_rows import CallRows, carried, text_of
 from collector.decode.envelope import Lines
 from collector.decode.flow_rows import as_map, distinct, flow_batch, parsed, text_in
@@ -56,6 +57,8 @@ _POLICY_DROPS = frozenset({"POLICY_DENIED", "POLICY_DENY", "AUTH_REQUIRED", "133
 _ON_THE_WAY = ("TO_PROXY", *(f"FROM_{place}" for place in ("PROXY", "ENDPOINT", "HOST", "STACK", "OVERLAY", "NETWORK")))
 _HTTP = {"HTTP/1.0": "http", "HTTP/1.1": "http", "HTTP/2": "http2", "HTTP/2.0": "http2", "HTTP/3": "http3"}
 _URL = r"^(?:[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*))?(?P<path>[/?].*)?$"
+_ONE_PACKET_US = 500_000
+"""Between the points of a node a packet takes less; TCP sends a SYN again after a second."""
 _REDACTED = "HUBBLE_REDACTED"
 
 
@@ -136,6 +139,7 @@ class _Flows:
         seven = self._layer7(protocol)
         self._judge(seven)
         counted = np.where(seven.is_call, seven.counts, opens)
+        counted &= ~self._seen_before(counted & ~seven.is_call)
         self._put_attributes(counted)
         log_type = np.where(seven.is_call, pool.code("request"), pool.code("connection_end")).astype(np.int32)
         return flow_batch(rows, counted, pool.decode(log_type))
@@ -209,6 +213,26 @@ class _Flows:
         (event,) = self.opened(self.text("event_type"), "type")
         passing = _is_in(event, "5", "9") | self.has("Type", "SOCK") | self.has("trace_observation_point", *_ON_THE_WAY)
         return opens & ~reply & ~passing, protocol
+
+    def _seen_before(self, opens: Mask) -> Mask:
+        """Which of these packets the same side of the same node told of just before, at another point of its way."""
+        rows, pool = self.rows, self.rows.pool
+        again = np.zeros(self.count, np.bool_)
+        point = pool.encode(self.text("trace_observation_point"))
+        source, destination = (rows.ips.encode(rows.columns[f"{side}_ip"]) for side in ("source", "destination"))
+        at = np.flatnonzero(opens & (point != 0) & (source != 0) & (destination != 0))
+        if len(at) < 2:
+            return again
+        names = (self.text("node_name"), rows.columns["reporter"], rows.columns["protocol"])
+        ports = (rows.columns[f"{side}_port"].to_numpy() for side in ("source", "destination"))
+        columns = [*(pool.encode(name) for name in names), source, destination, *ports]
+        connection = groups([column[at] for column in columns])[1]
+        times = rows.columns["ts"].cast(pa.int64()).fill_null(0).to_numpy()[at]
+        order = np.lexsort((point[at], times, connection))
+        connection, times, points = connection[order], times[order], point[at][order]
+        near = (connection[1:] == connection[:-1]) & (times[1:] - times[:-1] < _ONE_PACKET_US)
+        again[at[order[1:][near & (points[1:] != points[:-1])]]] = True
+        return again
 
     def _layer7(self, transport: Codes) -> _Layer7:
         """The calls that Cilium's proxy read. Puts what HTTP says, and the protocol of every row."""

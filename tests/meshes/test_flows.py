@@ -113,6 +113,18 @@ def test_cilium_gives_edges_of_its_own(engine: Engine) -> None:
     assert named["shop/web", "shop/orders"].denied == 0
 
 
+def test_a_connection_counts_once_wherever_it_is_seen(engine: Engine) -> None:
+    """On the caller's node as it leaves the pod and the node, on the callee's as it arrives."""
+    lines = [
+        flow("web", "orders", trace_observation_point="TO_STACK"),
+        flow("web", "orders", trace_observation_point="TO_NETWORK", trace_reason="NEW"),
+        flow("web", "orders", "INGRESS", trace_observation_point="FROM_NETWORK"),
+        flow("web", "orders", "INGRESS", trace_observation_point="TO_ENDPOINT"),
+    ]
+    edge = edges(ingested(engine, lines, "hubble_json"))["shop/web", "shop/orders"]
+    assert (edge.requests, edge.attempts, edge.disagreements) == (1, 1, [])
+
+
 def test_a_call_that_ciliums_proxy_reads(engine: Engine) -> None:
     http = {"code": 503, "method": "GET", "url": "http://orders.shop:8080/orders/17", "protocol": "HTTP/1.1"}
     l7 = {"type": "RESPONSE", "latency_ns": "12000000", "http": http}

@@ -110,6 +110,30 @@ def test_a_connection_counts_once_on_each_side() -> None:
     ) == [True, True, False, False, False, False, False, False, True, False]
 
 
+def test_a_packet_counts_once_at_all_points_of_its_way() -> None:
+    """Points of one node within half a second; later it is sent again, and another node or side tells for itself."""
+
+    def seen(point: str, at: str, source_port: int = 40000, node: str = "prod/node-1", **fields: Any) -> str:
+        l4 = {"TCP": {"source_port": source_port, "destination_port": 8080, "flags": {"SYN": True}}}
+        time = f"2026-03-02T10:00:{at}Z"
+        return flow(trace_observation_point=point, time=time, l4=l4, node_name=node, **fields)
+
+    lines = [
+        seen("TO_STACK", "00.000100"),
+        seen("TO_NETWORK", "00.000200"),
+        seen("TO_OVERLAY", "00.000300"),
+        seen("TO_NETWORK", "00.000200", 40001),
+        seen("TO_ENDPOINT", "00.000400", node="prod/node-2", traffic_direction="INGRESS"),
+        seen("TO_HOST", "00.000350", node="prod/node-2", traffic_direction="INGRESS"),
+        seen("TO_STACK", "01.000100"),
+        seen("TO_STACK", "01.000300"),
+        seen("TO_NETWORK", "00.000200", node="prod/node-3"),
+    ]
+    expected = [True, False, False, True, False, True, True, True, True]
+    assert counted(*lines) == expected
+    assert counted(*reversed(lines)) == expected[::-1]
+
+
 def test_what_opens_nothing_but_is_new() -> None:
     udp = {"UDP": {"source_port": 4000, "destination_port": 53}}
     assert counted(
