@@ -19,10 +19,10 @@ import pyarrow as pa
 from clickhouse_cityhash.cityhash import CityHash64
 
 from collector.coded import Codes, groups
-from storage.tables import EDGE_KEY_FIELDS, FLOW_MESHES
+from storage.tables import COUNTED_LOG_TYPES, EDGE_KEY_FIELDS, FLOW_MESHES
 
 SEPARATOR = "\x1f"
-COUNTED_LOG_TYPES = frozenset({"", "request", "connection_end"})
+_COUNTED = frozenset({"", *COUNTED_LOG_TYPES})
 """Any other line (start, periodic, one attempt of several) tells of a call that a line of these tells of too."""
 
 _NAMES = ("workload", "service", "principal")
@@ -73,7 +73,7 @@ def edge_ids(calls: pa.RecordBatch) -> Edges:
     Args:
         calls: any subset of the columns of `calls`, names as plain strings or dictionaries; what is absent is empty.
 
-    An id is 0, and the call is left out of the rollups, where the line is not the one to count (COUNTED_LOG_TYPES),
+    An id is 0, and the call is left out of the rollups, where the line is not the one to count (`COUNTED_LOG_TYPES`),
     where the destination has no name, and where the caller has none but an address. A caller with neither is counted:
     nobody will ever know more of it.
     """
@@ -81,7 +81,7 @@ def edge_ids(calls: pa.RecordBatch) -> Edges:
     fields = {"evidence": _evidence(_field(calls, "mesh", names))}
     fields |= {name: _field(calls, name, names) for name in EDGE_KEY_FIELDS[1:]}
     log_type = _field(calls, "log_type", names)
-    counted = log_type.test(np.array([value in COUNTED_LOG_TYPES for value in log_type.values], np.bool_))
+    counted = log_type.test(np.array([value in _COUNTED for value in log_type.values], np.bool_))
     counted = counted & _named(fields, "destination") & (_named(fields, "source") | ~_has_address(calls, names))
 
     edge, base = np.zeros(calls.num_rows, np.uint64), np.zeros(calls.num_rows, np.uint64)

@@ -113,6 +113,14 @@ def _endpoint(side: str) -> tuple[Column, ...]:
     )
 
 
+COUNTED_LOG_TYPES: tuple[str, ...] = ("request", "connection_end")
+UNCOUNTED_LOG_TYPES: tuple[str, ...] = (
+    *("connection_start", "request_start", "periodic", "upstream_end"),
+    *("audit", "gateway_request", "packet"),
+)
+"""`log_type` of lines that others stand beside, or that name no edge: starts and interim reports, the second leg behind
+a waypoint, what an audit log tells once more, requests at a gateway's door, packets."""
+
 CALLS = Table(
     "calls",
     (
@@ -125,7 +133,7 @@ CALLS = Table(
         ),
         Column("base_edge_id", "UInt64", "the same without the operation; 0 likewise"),
         Column("reporter", LC, "source|destination|gateway|waypoint|unknown"),
-        Column("log_type", LC, "request|connection_end; not counted: connection_start|request_start|periodic|..."),
+        Column("log_type", LC, f"{'|'.join(COUNTED_LOG_TYPES)}; not counted: {'|'.join(UNCOUNTED_LOG_TYPES)}"),
         Column("weight", "UInt32", "requests or connections the row stands for; 0 = goes on from before", default=1),
         Column("mesh", LC, "istio|envoy|linkerd|consul|osm|...; cilium|calico: a network flow"),
         *_endpoint("source"),

@@ -31,14 +31,11 @@ from collector.decode.limits import Limits
 from collector.decode.line_format import JsonFormat, Refused
 from collector.decode.operators import TEXT_MAP
 from collector.decode.values import present, times, unsigned
-from storage.tables import CALLS, LOGGED_BIT, TIME
+from storage.tables import CALLS, COUNTED_LOG_TYPES, LOGGED_BIT, TIME, UNCOUNTED_LOG_TYPES
 
 VOCABULARIES: Mapping[str, tuple[str, ...]] = {
     "reporter": ("source", "destination", "gateway", "waypoint", "unknown"),
-    "log_type": (
-        *("request", "connection_start", "connection_end", "request_start", "periodic", "upstream_end"),
-        "packet",
-    ),
+    "log_type": (*COUNTED_LOG_TYPES, *UNCOUNTED_LOG_TYPES),
     "direction": ("east_west", "ingress", "egress"),
     "tls": ("mtls", "tls", "plaintext", "unknown"),
     "verdict": ("allowed", "denied", "unknown"),
