@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.coded import Codes, Pool, groups, number_codes
-from collector.decode.operators import CARRIED_BIT, OPERATORS
+from collector.decode.operators import CARRIED_BIT, METADATA, OPERATORS
 from collector.envoy.attributes import with_operators
 from collector.envoy.endpoints import NO_END, End, Endpoints, Facts, resolve
-from collector.identity.kubernetes import NO_POD, Pod, pod_of
+from collector.identity.own_pods import own_pods
 from collector.identity.principals import MAX_LENGTH
 from collector.identity.socket_addresses import AddressPool, Ports, ip_bytes
 from collector.operations import operations
@@ -118,27 +118,12 @@ def _addresses(operators: pa.RecordBatch, forwarded: Mask) -> _Addresses:
     )
 
 
-def _pods(operators: pa.RecordBatch, pool: Pool) -> tuple[list[Pod], Codes]:
-    """The distinct pods that wrote the lines, and each line's. One pod has one set of labels in a batch: its first."""
-    rows = operators.num_rows
-    columns = [operators.column(name) for name in ("pod_namespace", "pod_name", "cluster")]
-    labels = operators.column("pod_labels")
-    if all(column.null_count == rows for column in (*columns, labels)):
-        return [NO_POD], np.zeros(rows, np.int32)
-    codes = [pool.encode(column) for column in columns]
-    first, group = groups([*codes, np.diff(labels.offsets.to_numpy())])
-    pods: list[Pod] = []
-    for row in first.tolist():
-        namespace, name, cluster = (pool.values[code[row]] for code in codes)
-        pods.append(pod_of(name, namespace, dict(labels[row].as_py() or ()), cluster))
-    return pods, group
-
-
 def _facts(
     operators: pa.RecordBatch, meshes: Codes, pool: Pool, texts: Sequence[Codes], flags: Sequence[Mask]
 ) -> tuple[list[Endpoints], Codes]:
     """Both ends of every distinct combination, and each line's combination."""
-    pods, pod = _pods(operators, pool)
+    metadata = {name: operators.column(name) for name in METADATA.names}
+    pods, pod = own_pods(metadata, operators.num_rows, pool)
     carried = operators.column("carried").dictionary_encode()
     sets = carried.dictionary.to_pylist()
     keys = carried.indices.to_numpy()
@@ -151,7 +136,7 @@ def _facts(
         for (name, _), codes in zip(_TEXT_FACTS, texts, strict=True)
     }
     facts |= {name: flag[first].tolist() for name, flag in zip(_FLAG_FACTS, flags, strict=True)}
-    facts["pod"] = [pods[index] for index in pod[first].tolist()]
+    facts["pod"] = [pods[index].pod for index in pod[first].tolist()]
     facts["carried"] = [sets[index] for index in keys[first].tolist()]
     facts["mesh"] = [pool.values[code] for code in meshes[first].tolist()]
     combinations = zip(*(facts[name] for name in Facts._fields), strict=True)
