@@ -26,7 +26,7 @@ from collector.errors import BadSource, SourceUnavailable
 from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
-from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, translated
+from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, join_to_the_end, translated
 from collector.sources.options import KafkaOptions
 from collector.sources.pending import Chunk, Pending
 from collector.sources.source import Cut, Recorded
@@ -178,6 +178,7 @@ class KafkaSource:
     def poll(self, timeout_s: float, *, room: bool) -> list[Cut]:
         """Wait up to `timeout_s` for messages; without `room`, only keep the membership alive."""
         self._pause(not room or (self._crowded() and not self._stuck))
+        join_to_the_end(self._consumer)
         records: Mapping[TopicPartition, list[Any]] = self._told(
             lambda: self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_MESSAGES)
         )

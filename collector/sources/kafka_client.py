@@ -39,6 +39,18 @@ def connect(url: KafkaUrl, kafka: KafkaOptions) -> KafkaConsumer:
             raise translated(error, url.label) from None
 
 
+def join_to_the_end(consumer: KafkaConsumer) -> None:
+    """Call before each poll: a join of the group that outlasted the one before is taken up again.
+
+    kafka-python 3.0.12 forgets it when the reason was new metadata (a topic or partition that came): answering the
+    join, it notes the metadata as dealt with, and the next poll finds no reason to look for the answer. The member then
+    has no partition and sends no heartbeat, for ever.
+    """
+    coordinator = consumer._coordinator  # pyright: ignore[reportPrivateUsage]
+    if coordinator.rejoining:
+        coordinator.request_rejoin()
+
+
 def _configuration(url: KafkaUrl, kafka: KafkaOptions) -> Mapping[str, Any]:
     try:
         context = _ssl_context(url)

@@ -267,6 +267,20 @@ def test_a_topic_that_comes_later(kafka: KafkaBroker, engine: Engine) -> None:
         poll(lambda: running.counters.snapshot().stored == 1, "the first message", 60)
 
 
+def test_a_join_that_outlasts_a_poll_is_not_forgotten(kafka: KafkaBroker) -> None:
+    there, later = kafka.topic(), "later-than-the-other"
+    produce(kafka.bootstrap, there, [line(1)])
+    reader = reader_of(kafka, f"{there},{later}")
+    try:
+        poll(lambda: reader.poll(0, room=True), "the topic that is there", 30)
+        kafka.topic(name=later)
+        produce(kafka.bootstrap, later, [line(2)])
+        (cut,) = poll(lambda: reader.poll(0, room=True), "the topic that came later", 30)
+        assert cut.batch.topic == later
+    finally:
+        reader.close()
+
+
 class Hasty(SystemClock):
     """A clock on which every look costs `step_s` more."""
 
