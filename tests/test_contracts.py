@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from referencing import Registry, Resource
 
 from eastwatch.pages.cli import helps
-from tests.support.cli import eastwatch_json
+from tests.support.cli import eastwatch_documents
 from tests.support.require import require
 
 ROOT = Path(__file__).parent.parent
@@ -100,22 +100,23 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     (place / "mixed.log").write_bytes(b"\n".join(lines) + b"\n")
     (place / "pods.json").write_text(json.dumps(PODS))
     store = ("--store", f"chdb:{place / 'store'}")
-    found = {
-        "migrate:pending": eastwatch_json("migrate", "--dry-run", *store),
-        "map:empty": eastwatch_json("map", *store),
-        "inventory-load": eastwatch_json("inventory", "load", str(place / "pods.json"), *store),
-        "ingest": eastwatch_json("ingest", f"file:{place / 'mixed.log'}", "--until-idle", *store),
-        "ingest:nothing-new": eastwatch_json("ingest", f"file:{place / 'mixed.log'}", "--until-idle", *store),
-        "map": eastwatch_json("map", *store),
-        "map-diff": eastwatch_json("map", "--diff", WINDOWS, *store),
-        "map-diff:empty": eastwatch_json("map", "--diff", "2020-01-01..2020-01-02", *store),
-        "map-ledger": eastwatch_json("map", "--ledger", *store),
-        "trace": eastwatch_json("trace", "r-1", *store),
-        "trace:span": eastwatch_json("trace", "5b8efff798038103d269b633813fc60c", *store),
-        "trace:nothing": eastwatch_json("trace", HOSTILE, *store),
-        "deadletters-list": eastwatch_json("deadletters", "list", *store),
-        "migrate:status": eastwatch_json("migrate", "--status", *store),
+    commands: dict[str, tuple[str, ...]] = {
+        "migrate:pending": ("migrate", "--dry-run", *store),
+        "map:empty": ("map", *store),
+        "inventory-load": ("inventory", "load", str(place / "pods.json"), *store),
+        "ingest": ("ingest", f"file:{place / 'mixed.log'}", "--until-idle", *store),
+        "ingest:nothing-new": ("ingest", f"file:{place / 'mixed.log'}", "--until-idle", *store),
+        "map": ("map", *store),
+        "map-diff": ("map", "--diff", WINDOWS, *store),
+        "map-diff:empty": ("map", "--diff", "2020-01-01..2020-01-02", *store),
+        "map-ledger": ("map", "--ledger", *store),
+        "trace": ("trace", "r-1", *store),
+        "trace:span": ("trace", "5b8efff798038103d269b633813fc60c", *store),
+        "trace:nothing": ("trace", HOSTILE, *store),
+        "deadletters-list": ("deadletters", "list", *store),
+        "migrate:status": ("migrate", "--status", *store),
     }
+    found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
     done = subprocess.run(
         [sys.executable, "-c", SHORT_DEMO],
         capture_output=True,

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,45 @@ def eastwatch(*arguments: str, expect: int = 0, limit_s: float = LIMIT_S) -> str
 def eastwatch_json(*arguments: str) -> Any:
     """Run one reading command with `--json`; stdout must be one JSON document and nothing else."""
     return json.loads(eastwatch(*arguments, "--json"))
+
+
+_EACH = """
+import json, os, sys, tempfile
+from eastwatch.cli import run
+told = []
+for arguments in json.loads(sys.argv[1]):
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        code = run(arguments)
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        file.seek(0)
+        told.append((code, file.read().decode()))
+print(json.dumps(told))
+"""
+
+
+def eastwatch_documents(*commands: Sequence[str]) -> list[Any]:
+    """Run several reading commands with `--json`, one after the other in one process; each must print one document."""
+    given = [[*arguments, "--json"] for arguments in commands]
+    done = subprocess.run(
+        [sys.executable, "-c", _EACH, json.dumps(given)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=_environment(),
+        check=False,
+    )
+    if done.returncode:
+        raise AssertionError(f"exit code {done.returncode}\n{done.stderr[-3000:]}")
+    documents: list[Any] = []
+    for arguments, (code, printed) in zip(given, json.loads(done.stdout), strict=True):
+        if code:
+            raise AssertionError(f"eastwatch {' '.join(arguments)}: exit code {code}\n{done.stderr[-3000:]}")
+        documents.append(json.loads(printed))
+    return documents
 
 
 @contextmanager
