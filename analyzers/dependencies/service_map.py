@@ -6,6 +6,7 @@ edge_keys + aliases ──► MapKeys ──► totals (sums of the window), edg
 from __future__ import annotations
 
 import gc
+import math
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from storage.engine import Engine
 from storage.sql import load
 
 SIDES = ("source", "destination")
+MINUTE_S = 60
+"""The shortest window."""
 
 
 def service_map(
@@ -222,7 +225,7 @@ def _disagreements(
     found: list[Mapping[str, Any]] = []
     best = evidence[kinds[0]]
     sent, received = best["source_requests"], best["destination_requests"]
-    if best["destination_rows"] and sent > received:
+    if (best["destination_rows"] and sent > received) or _untold(best, kinds[0], seconds):
         found.append({"what": "requests", "between": ["source", "destination"], "values": [sent, received]})
     for other in kinds[1:]:
         if other == "flow":
@@ -232,6 +235,29 @@ def _disagreements(
             values = [best["requests"], evidence[other]["requests"]]
             found.append({"what": "requests", "between": [kinds[0], other], "values": values})
     return found
+
+
+def _untold(row: Mapping[str, Any], kind: Evidence, seconds: float | None) -> bool:
+    """Whether the callee tells of more than the caller sent and retried.
+
+    What is tried again had failed, so a retried request succeeds once at most: where the callee knows of more successes
+    than the caller, requests are missing in what the caller tells.
+    """
+    sent, received = row["source_requests"], row["destination_requests"]
+    if not sent or received <= sent:
+        return False
+    succeeded = max(sent - row["source_failed"], 0)
+    slack = metric_slack(received, seconds) if kind == "metric" else _clock_slack(received, seconds)
+    return received - row["destination_failed"] - succeeded > slack
+
+
+def _clock_slack(requests: int, seconds: float | None) -> float:
+    """How many requests one side may have in the window, and the other before it: what the edge carries in a second.
+
+    A window has whole minutes; what is shorter is everything stored, which cuts nothing off.
+    """
+    expected = requests / seconds if seconds and seconds >= MINUTE_S else 0.0
+    return expected + 3 * math.sqrt(expected)
 
 
 def _node(node: str, gateways: frozenset[str], versions: set[str], principals: set[str]) -> Node:

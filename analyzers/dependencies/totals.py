@@ -38,7 +38,7 @@ STATEMENTS = 2
 """Statements that are under way at a time."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SUMS = ("requests", "errors", "denied", "timed", "sized", "bytes_sent", "bytes_received")
+_SUMS = ("requests", "errors", "failed", "denied", "timed", "sized", "bytes_sent", "bytes_received")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +239,9 @@ def _rows(
     def total(of: npt.NDArray[Any], where: Flags) -> list[Any]:
         return np.add.reduceat(np.where(where, of, 0), starts).tolist()
 
+    def failed(where: Flags) -> list[int]:
+        return [*map(max, total(values["errors"], where), total(values["failed"], where))]
+
     ones = np.ones(len(key), np.int64)
     whom = keys.members[group[starts]]
     evidence, kinds = keys.labels["evidence"]
@@ -248,9 +251,11 @@ def _rows(
         "source": keys.source[whom].tolist(),
         "destination": keys.destination[whom].tolist(),
         "evidence": [kinds[code] for code in evidence[whom].tolist()],
-        **{name: total(values[name], counted) for name in _SUMS if name != "denied"},
+        **{name: total(values[name], counted) for name in _SUMS if name not in ("denied", "failed")},
         "source_requests": total(requests, compared & caller),
         "destination_requests": total(requests, compared & destination),
+        "source_failed": failed(compared & caller),
+        "destination_failed": failed(compared & destination),
         "destination_rows": total(ones, compared & destination),
         "denied": total(values["denied"], refusing),
         "verdict_rows": total(ones, refusing),

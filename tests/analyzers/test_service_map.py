@@ -91,9 +91,58 @@ def test_numbers_equal_the_reference(engine: Engine, calls: list[dict[str, Any]]
 
 
 def test_a_retried_call_is_one_request_and_two_attempts(engine: Engine) -> None:
-    insert_calls(engine, [named(0, "web", "api"), *(named(n, "web", "api", reporter="destination") for n in (0, 1))])
+    attempts = [named(n, "web", "api", reporter="destination", status=status) for n, status in enumerate((503, 200))]
+    insert_calls(engine, [named(0, "web", "api"), *attempts])
     edge = edges(engine)["shop/web", "shop/api"]
-    assert (edge.requests, edge.attempts) == (1, 2)
+    assert (edge.requests, edge.attempts, list(edge.disagreements)) == (1, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "received", "told"),
+    [
+        ([200, 503], [503, 200, 503, 503], False),  # each of the callee's failures may have been tried again
+        ([504], [0, 0], False),  # the caller gave up twice
+        ([503], [503, 403, 200, 200], True),  # the caller's log is filtered to errors
+        ([200] * 5, [200] * 50, True),  # the caller's log is sampled
+        ([503], [429, 503], False),
+    ],
+)
+def test_more_at_the_callee_is_a_disagreement_where_no_retry_explains_it(
+    engine: Engine, sent: list[int], received: list[int], told: bool
+) -> None:
+    def line(second: int, status: int, reporter: str) -> dict[str, Any]:
+        flags = "DC" if reporter == "destination" and not status else "-"
+        return named(second, "web", "api", status=status, reporter=reporter, response_flags=flags)
+
+    insert_calls(
+        engine,
+        [
+            line(n, status, side)
+            for side, all in (("source", sent), ("destination", received))
+            for n, status in enumerate(all)
+        ],
+    )
+    edge = edges(engine)["shop/web", "shop/api"]
+    assert (edge.requests, edge.attempts) == (len(sent), len(received))
+    values = [len(sent), len(received)]
+    expected = [{"what": "requests", "between": ["source", "destination"], "values": values}]
+    assert list(edge.disagreements) == (expected if told else [])
+    # The callee sees some requests begin in a window that the caller saw begin before it.
+    insert_calls(engine, [named(60 + n / 100, "web", "old", reporter="source") for n in range(5800)])
+    insert_calls(engine, [named(60.001 + n / 100, "web", "old", reporter="destination") for n in range(5900)])
+    assert not edges(engine, since=at(60), until=at(120))["shop/web", "shop/old"].disagreements
+
+
+def test_retried_grpc_calls_are_no_disagreement(engine: Engine) -> None:
+    def line(second: int, grpc_status: int, reporter: str) -> dict[str, Any]:
+        return named(second, "web", "api", protocol="grpc", grpc_status=grpc_status, reporter=reporter)
+
+    insert_calls(
+        engine, [line(0, 0, "source"), *(line(n, status, "destination") for n, status in enumerate([14, 8, 0]))]
+    )
+    assert not edges(engine)["shop/web", "shop/api"].disagreements
+    insert_calls(engine, [line(3, 0, "destination")])
+    assert edges(engine)["shop/web", "shop/api"].disagreements
 
 
 def test_a_row_that_stands_for_no_new_call_shows_the_edge_and_its_bytes(engine: Engine) -> None:

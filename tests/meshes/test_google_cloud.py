@@ -53,6 +53,14 @@ def test_both_sides_of_requests(engine: Engine) -> None:
     assert {node.id: node.kind for node in found.nodes} == {EDGE[0]: "gateway", EDGE[1]: "service"}
 
 
+def test_a_client_log_filtered_to_errors_disagrees_with_the_servers(engine: Engine) -> None:
+    """The server tells of successes that no line of the client's has: those were no retries."""
+    client = entry(log=CLIENT, status=503, service_authentication_policy="", upstream_host="10.36.3.153:9080")
+    edge = edges(ingested(engine, [client, *(entry(status=status) for status in (503, 403, 200, 200))]))[EDGE]
+    assert (edge.requests, edge.attempts, edge.statuses) == (1, 4, {"503": 1})
+    assert edge.disagreements == [{"what": "requests", "between": ["source", "destination"], "values": [1, 4]}]
+
+
 def test_connections_count_when_they_close(engine: Engine) -> None:
     lines = [entry(GCP_TCP_RECORD, connection_state=state) for state in ("OPEN", "CONNECTED", "CLOSE")]
     plain = entry(GCP_TCP_RECORD, service_authentication_policy="NONE", source_principal="", destination_principal="")
