@@ -17,7 +17,7 @@ from tests.analyzers.records import insert_spans, span
 from tests.analyzers.trace_reference import Row, trace_rows
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-KINDS = ("client", "server", "producer", "consumer", "internal")
+KINDS = ("client", "server", "server", "producer", "consumer", "internal")
 
 
 def derived_rows(engine: Engine) -> Counter[Row]:
@@ -50,8 +50,9 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
             parents = [s["span_id"] for s in spans if s["trace_id"] == f"{trace + 1:032x}"]
             parent = draw(st.sampled_from(["", "dead", *parents])) if parents else draw(st.sampled_from(["", "dead"]))
             kind = draw(st.sampled_from(KINDS))
-            shared = int(kind == "server" and bool(parents) and draw(st.booleans()))
-            span_id = draw(st.sampled_from(parents)) if shared else f"{trace}{number}"
+            shared = int(kind == "server" and draw(st.booleans()))
+            # The other half of an id, or (below the first choice) one whose client half is missing.
+            span_id = draw(st.sampled_from([f"{trace}{number}", *parents])) if shared else f"{trace}{number}"
             spans.append(
                 span(
                     draw(st.sampled_from([0, 1.5, 59.9, 61, 3599.9, 3601])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Span = Mapping[str, Any]
@@ -35,8 +35,7 @@ def _sent(span: Span, near: Sequence[Span]) -> list[Row]:
         for other in near
         if (other["span_id"] == span["span_id"] if other["shared"] else other["parent_span_id"] == span["span_id"])
     ]
-    halves = {_node(child) for child in children if child["shared"]}
-    children = [child for child in children if child["shared"] or _node(child) not in halves]
+    children = [child for child in children if child["shared"]] or children
     others = {_node(child) for child in children} - {_node(span)}
     if others:
         return [
@@ -54,23 +53,34 @@ def _sent(span: Span, near: Sequence[Span]) -> list[Row]:
 
 
 def _received(span: Span, near: Sequence[Span]) -> list[Row]:
-    wanted = span["span_id"] if span["shared"] else span["parent_span_id"]
-    parents = sorted(
-        (o for o in near if wanted and o["span_id"] == wanted and not o["shared"]), key=lambda other: other["ts"]
-    )
     failed = bool(span["error"])
-    halves = [_node(o) for o in near if o["shared"] and wanted and o["span_id"] == wanted]
-    if not span["shared"] and _node(span) in halves:
-        return []
-    if parents:
-        parent = parents[0]
-        called = parent["kind"] in ("client", "producer") and span["kind"] in ("server", "consumer")
-        if _node(parent) != _node(span) or called:
-            return [("destination", _node(parent), _node(span), failed)]
-        return []
-    if span["kind"] in ("server", "consumer") and span["peer_service"]:
-        return [("destination", span["peer_service"], _node(span), failed)]
-    return []
+    above, source = _above(span, near)
+    if above is not None:
+        called = above["kind"] in ("client", "producer") and span["kind"] in ("server", "consumer")
+        source = _node(above) if _node(above) != _node(span) or called else ""
+    elif source is None:
+        source = span["peer_service"] if span["kind"] in ("server", "consumer") else ""
+    return [("destination", source, _node(span), failed)] if source else []
+
+
+def _above(span: Span, near: Sequence[Span]) -> tuple[Span | None, str | None]:
+    """The unshared span that this one stands below; else the service whose half of a shared id it does (`""` = it goes
+    on there, or nobody knows which); (None, None) = nothing of the kind is known."""
+    if span["shared"] and (client := _first(o for o in near if not o["shared"] and o["span_id"] == span["span_id"])):
+        return client, None
+    parent = span["parent_span_id"]
+    if not parent:
+        return None, None
+    client = _first(o for o in near if not o["shared"] and o["span_id"] == parent)
+    halves = {_node(o) for o in (*near, span) if o["shared"] and o["span_id"] == parent}
+    goes_on = client is not None and _node(client) == _node(span) and span["kind"] not in ("server", "consumer")
+    if not halves or goes_on:
+        return client, None
+    return None, "" if _node(span) in halves or len(halves) > 1 else halves.pop()
+
+
+def _first(spans: Iterable[Span]) -> Span | None:
+    return min(spans, key=lambda span: span["ts"], default=None)
 
 
 def _node(span: Span) -> str:

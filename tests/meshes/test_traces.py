@@ -95,6 +95,27 @@ def test_a_spring_request_is_its_edges(written: Any, engine: Engine) -> None:
     assert dict(found["orders", "stock"].statuses) == {"500": 1}
 
 
+def test_what_hangs_on_a_shared_id_is_called_by_the_server_half(engine: Engine) -> None:
+    """Uninstrumented clients: children of an id that client and server share, with and without the client's half."""
+    spans = [
+        span(1, 0, "web", "CLIENT", "get"),
+        span(1, 0, "api", "SERVER", "get", shared=True),
+        span(2, 1, "orders", "SERVER", "get"),
+        span(3, 1, "web", "", "parse"),
+        # Below web: the client's half of this id never came, nor did that of the next one, which is a root.
+        span(5, 3, "stock", "SERVER", "get", shared=True),
+        span(6, 0, "front", "SERVER", "get", shared=True),
+        span(7, 6, "back", "SERVER", "get"),
+    ]
+    found = edges(ingested(engine, as_zipkin([{k: v for k, v in one.items() if v != ""} for one in spans])))
+    assert {pair: (edge.requests, edge.attempts) for pair, edge in found.items()} == {
+        ("web", "api"): (1, 1),
+        ("api", "orders"): (1, 1),
+        ("web", "stock"): (1, 1),
+        ("front", "back"): (1, 1),
+    }
+
+
 @pytest.mark.parametrize("messages", [[samples.ZIPKIN_LIST], list(samples.JAEGER_JSON), list(samples.JAEGER_PROTO)])
 def test_what_the_collector_writes_is_one_edge_with_its_namespaces(messages: list[Any], engine: Engine) -> None:
     found = edges(ingested(engine, messages))

@@ -4,7 +4,9 @@
 -- (or of the server span that shares its id), else the side its attributes name. A span whose parent is of another
 -- service is a request its service reports as the destination, whatever the two kinds are. A span whose child or parent
 -- is of the same service only continues it there, except that client and server of one service are a call to itself.
--- The children of a shared id belong to the server half where that is of their service, not to the client's.
+-- An id that client and server share (Zipkin) has two halves, and its children are the server half's, whatever their
+-- service is, except those of the client's service that serve nobody: these go on in the client. A shared server span
+-- whose client half is missing stands below its own parent. Halves of several services under one id: nobody knows whose.
 -- A server span without a parent in reach joins the caller its attributes name; a root has none.
 -- A missing side known by service name is a bare service, by host a host outside (direction egress).
 -- Partners are looked for horizon_s seconds before and after.
@@ -54,8 +56,8 @@ WITH
         SELECT
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
             x.grpc AS grpc, x.who AS source, x.error AS error, x.op AS own_op,
-            arrayMap(k -> k.1, arrayFilter(k -> k.7, c.found)) AS halves,
-            arrayFilter(k -> k.7 OR NOT has(halves, k.1), c.found) AS found,
+            arrayFilter(k -> k.7, c.found) AS halves,
+            if(notEmpty(halves), halves, c.found) AS found,
             arrayFilter(k -> k.1 != x.service_id AND k.2 != 0, found) AS others,
             arrayFilter(k -> k.1 = x.service_id, found) AS same,
             -- Destinations as (service_id, peer): one of both is 0.
@@ -72,16 +74,31 @@ WITH
         SELECT
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
             x.grpc AS grpc, x.who AS destination, x.error AS error, x.op AS op,
+            -- The span that it stands below: its client half, else its parent's one half or the other.
+            x.shared = 1 AND p.id != 0 AS halved,
+            x.shared = 1 AND p.id = 0 AS lost,
+            if(lost, q.id, p.id) AS above,
+            if(lost, q.service_id, p.service_id) AS above_service,
+            if(lost, q.who, p.who) AS above_who,
+            if(lost, q.calls, p.calls) AS above_calls,
             multiIf(
-                x.shared = 0 AND has(h.services, x.service_id), 0,
-                p.id = 0, if(x.serves AND x.peer_named, x.peer, 0),
-                p.service_id != x.service_id OR (p.calls AND x.serves), p.who,
-                0) AS source
+                halved OR empty(h.services) OR (above != 0 AND above_service = x.service_id AND NOT x.serves),
+                multiIf(
+                    above = 0, if(x.serves AND x.peer_named, x.peer, 0),
+                    above_service != x.service_id OR (above_calls AND x.serves), above_who,
+                    0),
+                has(h.services, x.service_id) OR length(h.services) > 1, 0,
+                h.who) AS source
         FROM own AS x
         ANY LEFT JOIN (SELECT trace, id, calls, who, service_id FROM near WHERE shared = 0) AS p
             ON x.trace = p.trace AND if(x.shared = 1, x.id, x.parent) = p.id
         ANY LEFT JOIN (
-            SELECT trace, id, groupUniqArray(256)(service_id) AS services FROM near WHERE shared = 1 GROUP BY trace, id
+            SELECT trace, id, calls, who, service_id FROM near
+            WHERE shared = 0 AND (trace, id) IN (SELECT trace, parent FROM own WHERE shared = 1 AND parent != 0)
+        ) AS q ON x.trace = q.trace AND x.parent = q.id
+        ANY LEFT JOIN (
+            SELECT trace, id, groupUniqArray(256)(service_id) AS services, min(who) AS who
+            FROM near WHERE shared = 1 GROUP BY trace, id
         ) AS h ON x.trace = h.trace AND x.parent = h.id
     ),
     requests AS (
