@@ -1,9 +1,9 @@
 """What Consul's catalog lists → items: services, and the instances behind them as pods.
 
 Read are lists of the HTTP API (`/v1/catalog/service/NAME`, `/v1/catalog/connect/NAME`, `/v1/health/service/NAME`) and
-the agent's `/v1/agent/services`; `/v1/catalog/services` tells of names alone. The text that `consul catalog` prints
-says less and is not read. Sources: Consul's API reference, "Catalog", "Health" and "Agent - Service"; consul-k8s writes
-the name and the namespace of an instance's pod into its `Meta`.
+the agent's `/v1/agent/services`; `/v1/catalog/services` tells of names alone. What `consul catalog` prints
+says less (`consul_tables.py`). Sources: Consul's API reference, "Catalog", "Health" and "Agent - Service"; consul-k8s
+writes the name and the namespace of an instance's pod into its `Meta`.
 
 A namespace of Consul is one of Kubernetes, except that `default` names none (`collector.identity.principals`); what an
 instance's `Meta` says outranks both.

@@ -1,4 +1,4 @@
-"""Bytes of an inventory file → objects as plain dictionaries: Kubernetes', and what Consul's catalog lists.
+"""Bytes of an inventory file → objects as plain dictionaries: Kubernetes', and what Consul's catalog lists or prints.
 
 `kubectl get ... -o json|yaml` prints one list; people concatenate documents. JSON and YAML are both read, with several
 documents in one file, lists (`kind: List`, `PodList`) flattened. Duplicate keys, anchors and absurd depth are refused:
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from collector.errors import BadSource
-from collector.inventory import consul
+from collector.inventory import consul, consul_tables
 
 MAX_BYTES = 256 << 20
 MAX_DEPTH = 64
@@ -26,7 +26,7 @@ def read_objects(name: str, content: bytes) -> list[Object]:
 
     Args:
         name: of the file, for messages.
-        content: JSON or YAML, UTF-8 (a byte-order mark is skipped).
+        content: JSON, YAML or tables of `consul catalog`, UTF-8 (a byte-order mark is skipped).
 
     Raises:
         BadSource: not readable as such; says where.
@@ -39,6 +39,8 @@ def read_objects(name: str, content: bytes) -> list[Object]:
         raise BadSource(
             f"{name}: byte {error.start} is not UTF-8, expected Kubernetes objects as JSON or YAML"
         ) from None
+    if consul_tables.is_table(text):
+        return [*consul_tables.objects(name, text)]
     objects: list[Object] = []
     documents = _json(name, text) if text.lstrip()[:1] in ("{", "[") else _yaml(name, text)
     for number, document in enumerate(documents, 1):

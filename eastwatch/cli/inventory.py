@@ -38,7 +38,7 @@ def load_(
         typer.Argument(
             metavar="FILES...|-",
             help="kubectl get pods,services,endpointslices -A -o json|yaml, or lists of Consul's HTTP API "
-            "(/v1/catalog/service/NAME, /v1/health/service/NAME); - is standard input",
+            "(/v1/catalog/service/NAME, /v1/health/service/NAME), or what `consul catalog` prints; - is standard input",
         ),
     ],
     watch: Annotated[

@@ -106,6 +106,72 @@ def test_an_address_of_several_services_names_none() -> None:
     assert ("service", "db") in found
 
 
+# As Consul's reference prints them: "Commands: catalog".
+NODES = """\
+Node       ID        Address     DC
+worker-01  1b662d97  10.4.5.31   dc1
+worker-02  d407a592  10.4.4.158  dc1
+"""
+DETAILED = """\
+Node     ID                                    Address    DC   TaggedAddresses                Meta
+foobar   1b662d97-8b5c-3cc2-0ac0-96f55ad423b5  10.1.10.12 \
+ dc1  lan=10.1.10.12, wan=10.1.10.12
+"""
+SERVICES = "consul\npostgresql  leader\nredis       primary,v1\n"
+
+
+def printed(text: str) -> list[tuple[str, str, str]]:
+    rows = parse_inventory(text, loaded_at=NOW)[1].to_pylist()
+    return sorted((row["kind"], row["name"], row["service"]) for row in rows)
+
+
+def test_services_that_the_command_prints() -> None:
+    assert printed(SERVICES) == [
+        (kind, name, name) for kind in ("service", "service_account") for name in ("consul", "postgresql", "redis")
+    ]
+    assert printed("$ consul catalog services -node=worker-01\nredis\n") == [
+        ("service", "redis", "redis"),
+        ("service_account", "redis", "redis"),
+    ]
+
+
+def test_nodes_that_the_command_prints() -> None:
+    """They are instances where the command that asked for a service stands above them, and hosts without it."""
+    for text in (NODES, DETAILED, "$ consul catalog nodes\n" + NODES):
+        inventory, aliased = parse_inventory(text, loaded_at=NOW)
+        assert set(inventory["kind"].to_pylist()) == {"Node"}
+        assert aliased.num_rows == 0
+    found = inventory_addresses(NODES)
+    assert found == {"worker-01": ["10.4.5.31"], "worker-02": ["10.4.4.158"]}
+    text = f"+ consul catalog nodes -service=redis -namespace=shop\n{NODES}\n+ consul catalog services\n{SERVICES}"
+    assert [row for row in printed(text) if row[0] == "pod_ip"] == [
+        ("pod_ip", "10.4.4.158", "redis"),
+        ("pod_ip", "10.4.5.31", "redis"),
+    ]
+
+
+def inventory_addresses(text: str) -> dict[str, list[str]]:
+    rows = parse_inventory(text, loaded_at=NOW)[0].to_pylist()
+    return {row["name"]: list(row["addresses"]) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (NODES + "worker-03\n", "inventory: line 4: 'worker-03', expected a node's name, ID, address and datacenter"),
+        (
+            "$ consul catalog services\nError querying services: EOF\n",
+            "line 2: 'Error querying services: EOF', expected",
+        ),
+        ("web\nredis\n", "expected a Kubernetes object"),  # any list of words may be that
+    ],
+)
+def test_what_is_no_table_of_consul(text: str, says: str) -> None:
+    with pytest.raises(BadSource) as refused:
+        parse_inventory(text, loaded_at=NOW)
+    assert says in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
