@@ -14,11 +14,13 @@ from analyzers.dependencies.model import Edge, ServiceMap
 from analyzers.dependencies.service_map import service_map
 from collector.clock import SystemClock
 from collector.sources.memory import MemorySource
-from eastwatch.demo import LiveSource, batches, compare, load_inventory, make_loop, run
+from eastwatch.demo import LiveSource, Story, batches, compare, load_inventory, make_loop, run
 from eastwatch.settings import load_settings
 from eastwatch.world import START, Message, World
 from eastwatch.world.shop import SHOP
+from storage.embedded import EmbeddedEngine
 from storage.engine import Engine
+from tests.conftest import empty
 from tests.eastwatch.world.conftest import troubled
 
 SHORT = {"start": START + timedelta(minutes=13), "duration": timedelta(minutes=20), "scale": 0.3}
@@ -48,9 +50,16 @@ def truth(*edges: Edge) -> dict[str, object]:
     return {"edges": [each.to_document() for each in edges], "incidents": []}
 
 
-def test_the_map_is_what_happened(engine: Engine) -> None:
+@pytest.fixture(scope="module")
+def happened(shared_store: EmbeddedEngine) -> tuple[World, Story]:
+    """A world, and what the pipeline made of it."""
+    empty(shared_store)
     world = World(seed=4, **SHORT)
-    story = run(engine, world, world.messages(), load_settings(), SystemClock())
+    return world, run(shared_store, world, world.messages(), load_settings(), SystemClock())
+
+
+def test_the_map_is_what_happened(happened: tuple[World, Story]) -> None:
+    world, story = happened
     verdict = compare(story.map, world.truth())
     assert (verdict["missing"], verdict["unexpected"]) == ([], [])
     assert (verdict["edge_precision"], verdict["edge_recall"], verdict["request_error"]) == (1.0, 1.0, 0.0)
@@ -80,9 +89,8 @@ def test_an_inventory_that_comes_late_names_what_is_stored(engine: Engine) -> No
     assert (after["missing"], after["unexpected"], after["differences"]) == ([], [], [])
 
 
-def test_quantiles_are_within_the_histograms_error(engine: Engine) -> None:
-    world = World(seed=6, **SHORT)
-    story = run(engine, world, world.messages(), load_settings(), SystemClock())
+def test_quantiles_are_within_the_histograms_error(happened: tuple[World, Story]) -> None:
+    world, story = happened
     real = {(each["source"], each["destination"]): each for each in world.truth()["edges"]}
     for found in story.map.edges:
         if found.evidence[0] != "log":
