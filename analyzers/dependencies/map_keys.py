@@ -49,7 +49,7 @@ class MapKeys:
         valid_from, valid_to: microseconds since 1970 between which the nodes hold.
         labels: evidence, reporter, direction, protocol, tls, versions and principals: each a code per entry, and the
             texts that the codes stand for.
-        gateways: nodes that the inventory knows as gateways.
+        gateways: nodes that the inventory knows as gateways, or that go by the name of one.
         pods: of the inventory, as sidecars.sql tells of them.
     """
 
@@ -155,6 +155,8 @@ def _read(engine: Engine) -> MapKeys:
         for segment in names.segments(side)
         if segment.valid_from < _END_US
     ]
+    texts = list(nodes)
+    by_name = {texts[row[1]] for row in held if names.is_gateway(endpoints[row[0]])}
     keys = engine.query(load("dependencies/base_edges").text, limit)
     sides = np.array([row[0] for row in held], np.uint64)
     values = np.array([row[1:] for row in held], np.int64).reshape(-1, 3)
@@ -167,8 +169,8 @@ def _read(engine: Engine) -> MapKeys:
     holds = start < end
     row, source, destination = row[holds], source[holds], destination[holds]
     return MapKeys(
-        nodes=list(nodes),
-        gateways=frozenset(names.gateways),
+        nodes=texts,
+        gateways=frozenset(names.gateways | by_name),
         edge_id=keys["edge_id"].to_numpy().astype(np.uint64)[row],
         source=source[:, 0],
         destination=destination[:, 0],

@@ -13,8 +13,10 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
+
+from storage.gateways import gateway_of_account, is_gateway_name
 
 ALWAYS = (0, 1 << 62)
 """Validity in microseconds since 1970 that never ends."""
@@ -128,9 +130,16 @@ class Names:
             intervals = self._intervals(kind, endpoint.cluster, endpoint.namespace, name)
             if intervals:
                 return self._named_segments(intervals, name)
-            service = learnt.get((endpoint.namespace, name)) or name
-            return [Segment(*ALWAYS, self._join(endpoint.namespace, service))]
+            service = learnt.get((endpoint.namespace, name))
+            if not service and kind == "service_account" and (gateway := gateway_of_account(name)):
+                return self.segments(replace(endpoint, workload=gateway, account=""))
+            return [Segment(*ALWAYS, self._join(endpoint.namespace, service or name))]
         return [Segment(*ALWAYS, UNKNOWN)]
+
+    def is_gateway(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint goes by the name of a gateway: its service or workload, else its account."""
+        names = (endpoint.service, endpoint.workload) if endpoint.service or endpoint.workload else (endpoint.account,)
+        return not endpoint.host and any(name and is_gateway_name(name) for name in names)
 
     def _misnamed_workload(self, endpoint: Endpoint) -> list[Alias]:
         """Aliases of a "service" that the platform knows as a workload only (a span's service.name often is one)."""

@@ -10,7 +10,6 @@ leaves out what is zero, so a status or size that is missing from an `httpReques
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
@@ -31,10 +30,11 @@ from collector.decode.nested import opened_object, opened_whole
 from collector.decode.values import present, unsigned
 from collector.envoy.attributes import added
 from collector.identity.clusters import parse_host
-from collector.identity.kubernetes import is_gateway, workload_of
+from collector.identity.kubernetes import workload_of
 from collector.identity.principals import MAX_LENGTH, parse_principal
 from collector.operations import operations
 from collector.outcomes import Line, Outcome, judge
+from storage.gateways import is_gateway_name
 
 KNOWN: Set[str] = frozenset(
     ("logName", "timestamp", "httpRequest", "labels", "resource", "trace", "spanId", "textPayload", "kubernetes")
@@ -103,7 +103,6 @@ _LOGS: Mapping[str, str] = {
 _AUDIT = "server-istio-audit-log"
 _STATES = {"OPEN": "connection_start", "CONNECTED": "periodic", "CLOSE": "connection_end"}
 _TLS = {"MUTUAL_TLS": "mtls", "NONE": "plaintext"}
-_GATEWAY = re.compile(r"(?:.*-)?(?:in|e)gress-?gateway(?:-.*)?")
 _URL = r"^[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)(?P<path>(?s:.*))$"
 Columns = Mapping[str, JsonColumn]
 
@@ -254,7 +253,7 @@ def _resolve(side: str, label: Mapping[str, str]) -> _Ends:
         destination = _own(destination, label)
     else:
         source = _own(source, label)
-    from_gateway = any(is_gateway({}, name) or _GATEWAY.fullmatch(name) for name in (source.workload, app))
+    from_gateway = any(is_gateway_name(name) for name in (source.workload, app))
     destination, outside = _callee(destination, label, side)
     direction = "egress" if outside else "ingress" if from_gateway else "east_west"
     return _Ends("gateway" if from_gateway and side == "source" else side, source, destination, direction)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from storage.gateways import is_gateway_name
+
 SERVICE_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app", "k8s-app")
 VERSION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
 GATEWAY_NAME_LABELS = (
@@ -17,15 +19,6 @@ GATEWAY_NAME_LABELS = (
     "istio.io/gateway-name",
     "gateway.istio.io/managed",
 )
-_GATEWAY_APPS = {
-    "istio-ingressgateway",
-    "istio-egressgateway",
-    "istio-eastwestgateway",
-    "ingressgateway",
-    "emissary-ingress",
-    "ambassador",
-    "edge-stack",
-}
 _WAYPOINT = "istio.io-mesh-controller"
 _ENVOY_GATEWAY = "gateway.envoyproxy.io/owning-gateway-name"
 
@@ -90,11 +83,11 @@ def is_gateway(labels: Mapping[str, str], name: str = "") -> bool:
     role = labels.get("istio", "")
     if role in ("ingressgateway", "egressgateway", "eastwestgateway") or role.endswith("-gateway"):
         return True
-    if first_label(labels, ("app", "app.kubernetes.io/name")) in _GATEWAY_APPS:
+    if is_gateway_name(first_label(labels, ("app", "app.kubernetes.io/name"))):
         return True
     if labels.get("component") in ("api-gateway", "ingress-gateway", "mesh-gateway", "terminating-gateway"):
         return True  # Consul's Helm chart
-    return not labels and name in _GATEWAY_APPS
+    return not labels and is_gateway_name(name)
 
 
 def pod_of(name: str, namespace: str, labels: Mapping[str, str], cluster: str = "") -> Pod:

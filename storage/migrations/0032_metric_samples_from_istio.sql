@@ -44,12 +44,8 @@ SELECT
     code >= 500 OR trailer IN (2, 4, 13, 14, 15) OR (code = 0 AND attributes['response_flags'] NOT IN ('', '-', 'DC', 'unknown')) AS failed,
     if(is_tcp OR attributes['response_code'] = '', -1, code) AS status,
     trailer AS grpc_status,
-    multiIf(
-        attributes['reporter'] = 'source' AND source_workload IN (
-            'istio-ingressgateway', 'istio-egressgateway', 'istio-eastwestgateway', 'ingressgateway'), 'gateway',
-        attributes['reporter'] IN ('source', 'destination', 'waypoint'), attributes['reporter'],
-        'unknown') AS reporter,
-    multiIf(is_outside, 'egress', reporter = 'gateway', 'ingress', 'east_west') AS direction,
+    if(attributes['reporter'] IN ('source', 'destination', 'waypoint'), attributes['reporter'], 'unknown') AS reporter,
+    if(is_outside, 'egress', 'east_west') AS direction,
     if(is_tcp, 'tcp', lower(known('request_protocol'))) AS protocol,
     transform(attributes['connection_security_policy'], ['mutual_tls', 'none'], ['mtls', 'plaintext'], 'unknown') AS tls,
     known('source_cluster') AS source_cluster,

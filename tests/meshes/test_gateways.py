@@ -1,4 +1,4 @@
-"""North-south gateways that are no Envoys, from their lines to edges: Kong, ingress-nginx, Spring Cloud Gateway."""
+"""North-south gateways from lines to edges: those that are no Envoys, and those that only others speak of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import copy
 import json
 from typing import Any
 
+import pytest
+
 from storage.engine import Engine
 from tests.collector.decode import proxy_samples as lines
 from tests.meshes.scenario import edges, ingested
+from tests.support.otlp_metrics import counter, request
 
 KONG_POD = {
     "namespace_name": "kong",
@@ -88,3 +91,74 @@ def test_spring_cloud_gateway_makes_no_edge(engine: Engine) -> None:
         ("", "spring-cloud-gateway", "ingress", 4),
         ("edge", "gateway", "ingress", 4),
     ]
+
+
+ISTIO_GATEWAY = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+BY_CERTIFICATE = {
+    "start_time": "2026-03-02T10:00:00.123Z",
+    "method": "GET",
+    "path": "/productpage",
+    "protocol": "HTTP/1.1",
+    "response_code": 200,
+    "response_flags": "-",
+    "upstream_host": "10.1.2.3:9080",
+    "upstream_cluster": "inbound|9080||",
+    "downstream_local_address": "10.1.2.3:9080",
+    "downstream_remote_address": "203.0.113.9:0",
+    "requested_server_name": "outbound_.9080_._.productpage.bookinfo.svc.cluster.local",
+    "downstream_peer_uri_san": ISTIO_GATEWAY,
+}
+# A real line of kiali's tests (formats.md, ztunnel), its destination named.
+BY_ZTUNNEL = (
+    "2024-04-12T10:17:44.081519Z\tinfo\taccess\tconnection complete\tsrc.addr=10.244.0.5:45896 "
+    "src.workload=istio-ingressgateway-cbdcbb75c-9q9nb src.namespace=istio-system "
+    f'src.identity="{ISTIO_GATEWAY}" dst.addr=10.244.0.16:9080 dst.hbone_addr="10.244.0.16:9080" '
+    'dst.service="productpage.bookinfo.svc.cluster.local" dst.workload="productpage-v1-cbdcbb75c-9q9nb" '
+    'dst.namespace="bookinfo" direction="inbound" bytes_sent=5483 bytes_recv=1551 duration="8ms"'
+)
+BY_METRIC = {
+    "reporter": "destination",
+    "source_workload": "istio-ingressgateway",
+    "source_workload_namespace": "istio-system",
+    "source_principal": ISTIO_GATEWAY,
+    "destination_workload": "productpage-v1",
+    "destination_workload_namespace": "bookinfo",
+    "destination_service": "productpage.bookinfo.svc.cluster.local",
+    "destination_service_name": "productpage",
+    "destination_service_namespace": "bookinfo",
+    "request_protocol": "http",
+    "response_code": "200",
+    "connection_security_policy": "mutual_tls",
+}
+
+
+@pytest.mark.parametrize("witness", ["certificate", "ztunnel", "metric"])
+def test_a_gateway_that_only_others_speak_of(witness: str, engine: Engine) -> None:
+    points = [counter("istio_requests_total", BY_METRIC, at, value) for at, value in ((60, 1.0), (120, 2.0))]
+    sent: dict[str, str | bytes] = {
+        "certificate": json.dumps(BY_CERTIFICATE),
+        "ztunnel": BY_ZTUNNEL,
+        "metric": request({"service.name": "istio"}, points),
+    }
+    found = ingested(engine, [sent[witness]])
+    (edge,) = found.edges
+    assert (edge.source, edge.destination) == ("istio-system/istio-ingressgateway", "bookinfo/productpage")
+    assert (edge.direction, edge.mtls_share, edge.principals) == ("ingress", 1.0, [ISTIO_GATEWAY])
+    assert {node.id: node.kind for node in found.nodes} == {edge.source: "gateway", edge.destination: "service"}
+
+
+def test_what_others_say_of_a_gateway_joins_its_own_lines(engine: Engine) -> None:
+    pod = {
+        "namespace_name": "istio-system",
+        "pod_name": "istio-ingressgateway-cbdcbb75c-9q9nb",
+        "labels": {"app": "istio-ingressgateway", "istio": "ingressgateway"},
+    }
+    own = {name: value for name, value in BY_CERTIFICATE.items() if name != "downstream_peer_uri_san"} | {
+        "upstream_cluster": "outbound|9080||productpage.bookinfo.svc.cluster.local",
+        "upstream_local_address": "10.1.9.9:41000",
+        "downstream_local_address": "10.1.9.9:8443",
+        "requested_server_name": "shop.example.com",
+    }
+    found = ingested(engine, [enveloped(json.dumps(own), pod), json.dumps(BY_CERTIFICATE)])
+    (edge,) = found.edges
+    assert (edge.source, edge.requests, edge.attempts) == ("istio-system/istio-ingressgateway", 1, 1)
