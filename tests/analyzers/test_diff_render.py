@@ -86,13 +86,27 @@ def test_a_terminal_shows_the_same_in_colour() -> None:
 
 
 def test_nothing_is_a_sentence_too() -> None:
-    empty = MapDiff(window(A), Side(ServiceMap(*B), {}, 0.0), tested=3)
-    assert to_diff_table(empty) == (
+    same = MapDiff(window(A, "api"), window(B, "api"), tested=3)
+    assert to_diff_table(same) == (
         "a: 2026-01-01T10:00:00Z .. 2026-01-01T11:00:00Z\n"
-        "b: 2026-01-01T11:00:00Z .. 2026-01-01T12:00:00Z  (nothing stored)\n"
+        "b: 2026-01-01T11:00:00Z .. 2026-01-01T12:00:00Z\n"
         "no difference (3 comparisons)\n"
     )
-    ElementTree.fromstring(to_diff_svg(MapDiff(empty.b, empty.b)))
+
+
+def test_windows_without_calls_are_not_alike() -> None:
+    before, quiet = Side(ServiceMap(*A), {}, 0.0), Side(ServiceMap(*B), {}, 3600.0)
+    nothing = "nothing is stored in either window: nothing was compared"
+    assert to_diff_table(MapDiff(before, before)).splitlines()[1:] == [
+        "b: 2026-01-01T10:00:00Z .. 2026-01-01T11:00:00Z  (nothing stored)",
+        nothing,
+    ]
+    assert to_diff_table(MapDiff(before, quiet)).splitlines()[1:] == [
+        "b: 2026-01-01T11:00:00Z .. 2026-01-01T12:00:00Z  (no calls)",
+        "no calls in either window: nothing was compared",
+    ]
+    drawn = ElementTree.fromstring(to_diff_svg(MapDiff(before, before)))
+    assert any(nothing in (text.text or "") for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
 
 
 def test_the_drawing_marks_each_edge_once_and_shows_no_markup() -> None:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from analyzers.dependencies.diff import MapDiff
+from analyzers.dependencies.diff import MapDiff, Side
 from analyzers.dependencies.model import Edge
 from analyzers.dependencies.render.diff_text import NOTHING, caption, named, novelty, values, window
 from analyzers.dependencies.render.text import printable
@@ -41,12 +41,14 @@ def to_diff_table(diff: MapDiff) -> str:
 
 
 def _foot(diff: MapDiff) -> Sequence[str]:
-    lines = [f"{name}: {window(side)}{_covered(side.seconds)}" for name, side in (("a", diff.a), ("b", diff.b))]
-    return [*lines, caption(diff) if _rows(diff) else f"no difference ({diff.tested} comparisons)"]
+    lines = [f"{name}: {window(side)}{_covered(side)}" for name, side in (("a", diff.a), ("b", diff.b))]
+    return [*lines, caption(diff)]
 
 
-def _covered(seconds: float) -> str:
-    return "" if seconds else "  (nothing stored)"
+def _covered(side: Side) -> str:
+    if not side.seconds:
+        return "  (nothing stored)"
+    return "" if side.found.edges else "  (no calls)"
 
 
 def _rows(diff: MapDiff) -> list[Row]:

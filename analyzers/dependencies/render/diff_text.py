@@ -102,6 +102,17 @@ def window(side: Side) -> str:
 
 
 def caption(diff: MapDiff) -> str:
-    """How many of each kind, in one line."""
+    """How many of each kind, in one line; or that there is no difference, and whether that says anything."""
+    if not (diff.appeared or diff.disappeared or diff.changed or diff.rare):
+        return _nothing(diff)
     edges = f"edges: {len(diff.appeared)} came, {len(diff.disappeared)} went"
     return f"{edges}; changes on others: {len(diff.changed)} ({diff.tested} comparisons)"
+
+
+def _nothing(diff: MapDiff) -> str:
+    sides = (diff.a, diff.b)
+    if not any(side.seconds for side in sides):
+        return "nothing is stored in either window: nothing was compared"
+    if not any(side.found.edges for side in sides):
+        return "no calls in either window: nothing was compared"
+    return f"no difference ({diff.tested} comparisons)"
