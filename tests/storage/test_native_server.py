@@ -331,7 +331,7 @@ def running(client: Client, text: str) -> int:
     )[0][0]
 
 
-def until(condition: Callable[[], bool], deadline_s: float = 20) -> None:
+def until(condition: Callable[[], bool], deadline_s: float = 60) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
