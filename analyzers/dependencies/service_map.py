@@ -225,7 +225,8 @@ def _disagreements(
     found: list[Mapping[str, Any]] = []
     best = evidence[kinds[0]]
     sent, received = best["source_requests"], best["destination_requests"]
-    if (best["destination_rows"] and sent > received) or _untold(best, kinds[0], seconds):
+    slack = metric_slack(sent, seconds) if kinds[0] == "metric" else 0
+    if (best["destination_rows"] and sent > received + slack) or _untold(best, kinds[0], seconds):
         found.append({"what": "requests", "between": ["source", "destination"], "values": [sent, received]})
     for other in kinds[1:]:
         if other == "flow":

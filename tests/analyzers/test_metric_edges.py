@@ -297,6 +297,24 @@ def test_counts_that_differ_by_the_ends_of_the_window_are_no_disagreement(
     assert [found["between"] for found in edge.disagreements] == told
 
 
+@pytest.mark.parametrize(
+    ("sent", "received", "told"), [(1000, 960, False), (960, 1000, False), (1000, 900, True), (900, 1050, True)]
+)
+def test_nor_are_counts_of_two_sides_that_are_read_at_other_moments(
+    engine: Engine, sent: int, received: int, told: bool
+) -> None:
+    points = [
+        point(at_s, "istio_requests_total", istio(reporter=side), value, start_ts=at(0), pod=f"{side}-1")
+        for side, total in (("source", sent), ("destination", received))
+        for at_s, value in ((60, 0), (600, total))
+    ]
+    insert_points(engine, points)
+    derive(engine, now=NOW)
+    (edge,) = service_map(engine, T0, T0 + timedelta(hours=1)).edges
+    assert (edge.requests, edge.attempts) == (sent, received)
+    assert [found["values"] for found in edge.disagreements] == ([[sent, received]] if told else [])
+
+
 def test_slack_is_what_two_minutes_carry() -> None:
     assert metric_slack(0, 3600) == 0
     assert metric_slack(600, 3600) == 34
