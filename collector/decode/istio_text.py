@@ -49,16 +49,6 @@ LAYOUTS = (
             '"request"',
             "response_code",
             "response_flags",
-            '"upstream_transport_failure_reason"',
-            *_TAIL,
-            "route_name",
-        )
-    ),
-    Layout(
-        (
-            '"request"',
-            "response_code",
-            "response_flags",
             '"mixer_status"',
             '"upstream_transport_failure_reason"',
             *_TAIL,
@@ -73,11 +63,21 @@ LAYOUTS = (
             '"mixer_status"',
             '"upstream_transport_failure_reason"',
             *_TAIL,
+        )
+    ),
+    Layout(
+        (
+            '"request"',
+            "response_code",
+            "response_flags",
+            '"upstream_transport_failure_reason"',
+            *_TAIL,
+            "route_name",
         )
     ),
     Layout(('"request"', "response_code", "response_flags", '"mixer_status"', *_TAIL)),
     Layout(('"request"', "response_code", "response_flags", *_TAIL)),
 )
-"""Newest first: a line is read by the first layout that it has."""
+"""A line is read by the first layout that it has: Mixer's status first, or it would be the beginning of a reason."""
 
 FORMAT = TextFormat("istio_text", read=partial(read_layouts, LAYOUTS), finish=partial(to_calls, mesh="istio"))

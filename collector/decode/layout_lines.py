@@ -13,26 +13,41 @@ from collector.decode.envoy_lines import build
 from collector.decode.limits import Limits
 from collector.decode.line_format import Refused, TextRows
 from collector.decode.operators import carried
-from collector.decode.text_layout import Layout
+from collector.decode.spans import Positions
+from collector.decode.text_layout import Cut, Layout, readable
 
 _NO_OPERATOR = ("mixer_status",)
 
 
 def read_layouts(layouts: Sequence[Layout], lines: Lines, limits: Limits) -> TextRows:
-    """Operator batches of the lines that have one of `layouts`, tried in order."""
+    """Operator batches of the lines that have one of `layouts`, tried in order.
+
+    First those without quotes in their headers: they fit one layout at most.
+    """
     batches: list[pa.RecordBatch] = []
     refused: Refused = []
+
+    def add(cut: Cut, at: Positions) -> None:
+        batch, wrong = _rows(lines.take(at[cut.rows]), cut.fields, limits)
+        batches.append(batch)
+        refused.extend((int(at[cut.rows[row]]), reason) for row, reason in wrong)
+
     rest = np.arange(len(lines))
     for layout in layouts:
-        if not len(rest):
-            break
-        left = lines.take(rest)
-        cuts, others = layout.cut(left.spans)
-        for cut in cuts:
-            batch, wrong = _rows(left.take(cut.rows), cut.fields, limits)
-            batches.append(batch)
-            refused += [(int(rest[cut.rows[row]]), reason) for row, reason in wrong]
-        rest = rest[others]
+        if len(rest):
+            cuts, others = layout.cut_plain(lines.take(rest).spans)
+            for cut in cuts:
+                add(cut, rest)
+            rest = rest[others]
+    if not len(rest):
+        return TextRows(batches, refused, rest)
+    text = readable(lines.take(rest).spans)
+    for layout in layouts:
+        cut, ambiguous, others = layout.cut_odd(text)
+        if len(cut.rows):
+            add(cut, rest)
+        refused.extend((int(rest[row]), reason) for row, reason in ambiguous)
+        text, rest = text.take(pa.array(others)), rest[others]
     return TextRows(batches, refused, rest)
 
 

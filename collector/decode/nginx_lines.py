@@ -23,10 +23,10 @@ Mask = npt.NDArray[np.bool_]
 # One try, or several separated by commas; a colon stands where an internal redirect began new ones.
 _TRIES = r"(?:[^ ,]+(?:(?:, | : )[^ ,]+)*)"
 LINE = (
-    rf"^(?P<addr>\S+) - (?P<user>.*) \[(?P<time>{TIME})\] "
+    rf'^(?P<addr>\S+) - (?P<user>[^"]*) \[(?P<time>{TIME})\] '
     r'"(?P<request>[^"]*)" (?P<status>\d{1,3}) (?P<sent>\d+|-) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)" '
     r"(?P<received>\d+|-) (?P<duration>[0-9.]+|-) \[(?P<upstream>[^\]]*)\] \[(?P<alternative>[^\]]*)\] "
-    rf"(?P<tries>{_TRIES}) (?P<lengths>{_TRIES}) (?P<times>{_TRIES}) (?P<statuses>{_TRIES}) (?P<id>\S+)$"
+    rf"(?P<tries>{_TRIES}) (?P<lengths>{_TRIES}) (?P<times>{_TRIES}) (?P<statuses>{_TRIES}) (?P<id>.+)$"
 )
 
 _HEAD = ("addr", "dash", "user", "day", "zone", "")

@@ -3,9 +3,11 @@
 The text formats escape nothing, so a header may hold quotes and spaces. Two ways lead to columns:
 
 1. A line with exactly the layout's own quotes is unambiguous: its fields lie between known quotes and spaces.
-2. Other lines go through an expression (RE2: linear time) that is anchored where callers cannot write: the request line
-   ends at the first protocol and status, the addresses are the last words of the line. So what a caller puts into a
-   header can garble headers, never the status, the sizes, the upstream or the addresses.
+2. Other lines go through an expression (RE2: linear time) whose readings all hold two marks that the proxy writes into
+   every line: the end of a request line with a status, and an upstream with its cluster and addresses. Where a mark
+   stands more than once, a caller wrote one of them, and nothing tells which: the line is refused. So what a caller
+   puts into a path, a header or the name in TLS can garble those, never the status, the sizes, the upstream or the
+   addresses.
 """
 
 from __future__ import annotations
@@ -20,23 +22,35 @@ import pyarrow.compute as pc
 from collector.decode.spans import Bytes, Positions, Spans, as_text, gather, not_utf8
 
 _REQUEST = ("method", "path", "protocol")
+_PROTOCOL = r"HTTP/[0-9.]+|-"
+_UPSTREAM, _CLUSTER, _ADDRESS = r'[^"\s]*', r'[^"\s]+', r'-|[^"\s]*[:/@][^"\s]*'
+# What every line of a layout holds once, if no caller wrote it. Neither can overlap with another of its kind.
+_STATUS_MARK = rf' (?:{_PROTOCOL})" [0-9]'
+_UPSTREAM_MARK = rf'"{_UPSTREAM}" {_CLUSTER}(?: (?:{_ADDRESS})){{3}}(?: |$)'
 _WORD_PATTERN: Mapping[str, str] = {
     "response_code": r"[0-9]{1,4}",
     "response_flags": r"[A-Za-z0-9_,-]+",
+    # No number, which in its place means a layout without details.
+    "response_code_details": r'-|[^"\s0-9]\S*',
     "connection_termination_details": r".+?",
     "bytes_received": r"-|-?[0-9]+",
     "bytes_sent": r"-|-?[0-9]+",
     "duration_ms": r"-|-?[0-9]+(?:\.[0-9]+)?",
     "upstream_service_time_ms": r"\S+",
-    "route_name": r'[^"]+',
+    "upstream_cluster": _CLUSTER,
+    "upstream_local_address": _ADDRESS,
+    "downstream_local_address": _ADDRESS,
+    "downstream_remote_address": _ADDRESS,
+    "route_name": r".+",
 }
 _QUOTED_PATTERN: Mapping[str, str] = {
     "upstream_transport_failure_reason": r".*?",
     "x_forwarded_for": r".*?",
     "user_agent": r".*",
     "request_id": r".*?",
+    "upstream_host": _UPSTREAM,
 }
-
+_AMBIGUOUS = "ambiguous: {} stands in it {} times, expected once: a caller wrote one of them"
 
 # Bytes cut at a time: a block, and what is found in it, stay in the cache.
 _BLOCK_BYTES = 1 << 20
@@ -60,12 +74,15 @@ class Layout:
         self.quotes = 2 * sum(field.startswith('"') for field in fields)
         # RE2 wants every group named; dots must match anything but the line break that a line does not have.
         self.expression = "(?s)^" + self._pattern() + "$"
+        self.marks = {_STATUS_MARK: "the end of a request line"}
+        if "upstream_cluster" in self.fields:
+            self.marks[_UPSTREAM_MARK] = "an upstream with its cluster"
 
     def _pattern(self) -> str:
         parts = [r"\[(?P<start_time>[^\]\s]+)\]"]
         for given in self.fields:
             if given == '"request"':
-                parts.append(r'"(?P<method>\S*) (?P<path>.*?) (?P<protocol>HTTP/[0-9.]+|-)"')
+                parts.append(r'"(?P<method>\S*) (?P<path>.*?) (?P<protocol>' + _PROTOCOL + ')"')
             elif given.startswith('"'):
                 name = given.strip('"')
                 pattern = _QUOTED_PATTERN.get(name, r'[^"]*')
@@ -75,8 +92,8 @@ class Layout:
                 parts.append(f"(?P<{given}>{pattern})")
         return " ".join(parts)
 
-    def cut(self, spans: Spans) -> tuple[list[Cut], Positions]:
-        """The lines that have this layout, and the rows of those that do not, ascending."""
+    def cut_plain(self, spans: Spans) -> tuple[list[Cut], Positions]:
+        """The lines with this layout and no quotes but its own, and the rows of all others, ascending."""
         plain: list[Cut] = []
         others: list[Positions] = []
         first = 0
@@ -87,17 +104,30 @@ class Layout:
                 plain.append(Cut(found.rows + first, found.fields))
             others.append(rest + first)
             first += len(block)
-        cuts = [_joined(plain)] if plain else []
-        rest = np.concatenate([np.zeros(0, np.int64), *others])
-        if not len(rest):
-            return cuts, rest
-        odd = readable(spans.take(rest))
-        found = pc.extract_regex(odd, self.expression)
+        return [_joined(plain)] if plain else [], np.concatenate([np.zeros(0, np.int64), *others])
+
+    def cut_odd(self, lines: pa.StringArray) -> tuple[Cut, list[tuple[int, str]], Positions]:
+        """Lines whose headers may hold quotes and blanks.
+
+        Returns:
+            those with this layout, those that could be read in several ways with the reason, and the rows of all
+            others, ascending.
+        """
+        found = pc.extract_regex(lines, self.expression)
         matched = found.is_valid().to_numpy(zero_copy_only=False)
-        if matched.any():
-            kept = found.filter(pa.array(matched))
-            cuts.append(Cut(rest[matched], {name: kept.field(name) for name in self.names}))
-        return cuts, rest[~matched]
+        rest = np.flatnonzero(~matched)
+        rows = np.flatnonzero(matched)
+        own = lines.take(pa.array(rows))
+        ambiguous: dict[int, str] = {}
+        for mark, words in self.marks.items():
+            count = pc.count_substring_regex(own, mark).to_numpy(zero_copy_only=False)
+            for row in np.flatnonzero(count != 1).tolist():
+                ambiguous.setdefault(row, _AMBIGUOUS.format(words, count[row]))
+        refused = [(int(rows[row]), reason) for row, reason in ambiguous.items()]
+        kept = np.ones(len(rows), np.bool_)
+        kept[list(ambiguous)] = False
+        fields = found.filter(pa.array(matched)).filter(pa.array(kept))
+        return Cut(rows[kept], {name: fields.field(name) for name in self.names}), refused, rest
 
     def _cut_plain(self, block: Spans) -> tuple[Cut, Positions]:
         """The unambiguous lines, and the rows of all others."""

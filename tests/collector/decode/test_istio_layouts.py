@@ -41,14 +41,23 @@ LINES: tuple[tuple[str, str, dict[str, Any], set[str]], ...] = (
         'x86_64)" "d18da89b-8682-4e8d-9284-b3d5ff78f2f7" "reviews:9080" "127.0.0.1:9080" '
         "inbound|9080|http|reviews.default.svc.cluster.local 127.0.0.1:41542 192.168.163.201:9080 "
         "192.168.163.221:42110 outbound_.9080_.version-v1_.reviews.default.svc.cluster.local default",
-        {"route_name": "default", "upstream_cluster": "inbound|9080|http|reviews.default.svc.cluster.local"},
+        {
+            "route_name": "default",
+            "upstream_cluster": "inbound|9080|http|reviews.default.svc.cluster.local",
+            "upstream_transport_failure_reason": None,
+        },
         {"response_code_details", "connection_termination_details"},
     ),
     (
         "1.5, failed",
         '[2020-09-12T13:38:23.077Z] "- - -" 0 UF,URX "-" "-" 0 0 1001 - "-" "-" "-" "-" "10.1.1.24:6379" '
         "outbound|6379||redis.default.svc.cluster.local - 10.1.1.24:6379 10.1.1.25:45940 - -",
-        {"response_flags": "UF,URX", "duration_ms": 1001.0, "route_name": None},
+        {
+            "response_flags": "UF,URX",
+            "duration_ms": 1001.0,
+            "route_name": None,
+            "upstream_transport_failure_reason": None,
+        },
         {"response_code_details"},
     ),
     (
@@ -70,3 +79,9 @@ def test_lines_of_every_age(line: str, fields: dict[str, Any], unsaid: set[str])
     assert {name: row[name] for name in fields} == fields
     assert not unsaid & row["carried"]
     assert {"upstream_cluster", "downstream_remote_address", "requested_server_name"} <= row["carried"]
+
+
+def test_mixers_status_is_no_beginning_of_a_reason() -> None:
+    line = next(line for age, line, *_ in LINES if age == "1.5").replace("/reviews/0", '/reviews/0?q="x"')
+    (row,) = operators_of(line, format="istio_text")
+    assert (row["path"], row["upstream_transport_failure_reason"]) == ('/reviews/0?q="x"', None)
