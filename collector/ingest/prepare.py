@@ -2,7 +2,7 @@
 
 Cut ──► bounds ──► Decoder.decode ──► complete ──► name_operations ──► edge_ids ──► conform ──► Prepared
 
-Spans have no edges yet: theirs are derived; `name_spans` names their operations.
+Spans have no edges yet: theirs are derived; `name_short_peers` names what they call, `name_spans` their operations.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collector.contract import MESSAGE, Batch, DeadLetter, Decoder
 from collector.edge_ids import edge_ids
 from collector.identity.addresses import AddressBook, complete
 from collector.identity.sightings import call_sightings, span_sightings
+from collector.identity.span_peers import name_short_peers
 from collector.ingest.isolate import isolate
 from collector.operations.names import OperationBook, name_operations
 from collector.operations.span_names import name_spans
@@ -126,7 +127,7 @@ def _content(
             columns, keys = _with_edges(name_operations(complete(columns, book), operations))
             edge_keys = conform(EDGE_KEYS, keys, received_on=bounds.received_at.date())
         elif name == SPANS.name:
-            columns = name_spans(columns, operations)
+            columns = name_spans(name_short_peers(columns), operations)
         tables[name] = conform(
             TABLES[name],
             columns,
