@@ -5,7 +5,8 @@ the other lines turn it into node ids, as of the time the alias was valid, so th
 joins its node instead of making a second one.
 
 A node is `namespace/service`; the service is the first known of service, workload, service account. Without a namespace
-it is the bare name, and a bare name joins its only namespaced match. Hosts outside are `external:HOST`.
+it is the bare name, and a bare name joins its only namespaced match. A verified identity that names no account is a
+node of its own. Hosts outside are `external:HOST`.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _MOST_LABELS = 32
 class Endpoint:
     """One side of a call, as its lines described it; empty text = not known.
 
-    `account` is the service account (or Consul service) of the principal. `host` is set instead of a service for a
-    destination that is known only by the name or address it was called by; `hint` is then the caller's namespace, in
-    which a one-label host name would be looked up.
+    `account` is the service account (or Consul service) of the principal, or the principal itself where it names none.
+    `host` is set instead of a service for a destination that is known only by the name or address it was called by;
+    `hint` is then the caller's namespace, in which a one-label host name would be looked up.
     """
 
     cluster: str = ""
@@ -71,8 +72,13 @@ class Segment:
 
 
 def node_id(namespace: str, service: str) -> str:
-    """`namespace/service`, or the bare service."""
-    return f"{namespace}/{service}" if namespace else service
+    """`namespace/service`, or the bare service.
+
+    Names come from telemetry and may hold anything, so what gives an id its form is escaped in them: `/` as `%2F`,
+    `%` as `%25`, the colon of a leading `external:` as `%3A`. No name can take the form of another kind of node.
+    """
+    node = f"{_escaped(namespace)}/{_escaped(service)}" if namespace else _escaped(service)
+    return node.replace(":", "%3A", 1) if node.startswith(EXTERNAL) else node
 
 
 def split_node(node: str) -> tuple[str | None, str | None]:
@@ -82,7 +88,15 @@ def split_node(node: str) -> tuple[str | None, str | None]:
     if node.startswith(EXTERNAL):
         return None, node.removeprefix(EXTERNAL)
     namespace, slash, service = node.partition("/")
-    return (namespace, service) if slash else (None, namespace)
+    return (_unescaped(namespace), _unescaped(service)) if slash else (None, _unescaped(namespace))
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F") if "/" in name or "%" in name else name
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("%2F", "/").replace("%3A", ":").replace("%25", "%") if "%" in name else name
 
 
 class Names:
@@ -109,12 +123,20 @@ class Names:
             if e.account and (e.service or e.workload)
         )
         self._by_name: dict[str, set[str]] = defaultdict(set)
+        self._identities: dict[str, set[str]] = defaultdict(set)
+        for endpoint in known:
+            if "/" in endpoint.account:
+                self._identities[endpoint.account.rstrip("/").rpartition("/")[2]].add(endpoint.account)
         self._learn_bare_names(known)
 
     def segments(self, endpoint: Endpoint) -> Sequence[Segment]:
         """The nodes of `endpoint` over all time, in order, without gaps or overlaps."""
         if endpoint.host:
             return self._host_segments(endpoint)
+        if not endpoint.namespace and UNKNOWN in (endpoint.service, endpoint.workload):
+            # The word of Istio, Zipkin and others for a name that they do not know.
+            known = {part: "" for part in ("service", "workload") if getattr(endpoint, part) == UNKNOWN}
+            return self.segments(replace(endpoint, **known))
         if endpoint.service:
             if workload := self._misnamed_workload(endpoint):
                 return self._named_segments(workload, endpoint.service)
@@ -131,14 +153,28 @@ class Names:
             if intervals:
                 return self._named_segments(intervals, name)
             service = learnt.get((endpoint.namespace, name))
+            if not service and "/" in name:
+                return [Segment(*ALWAYS, node_id(endpoint.namespace, self._identity_name(endpoint.namespace, name)))]
             if not service and kind == "service_account" and (gateway := gateway_of_account(name)):
                 return self.segments(replace(endpoint, workload=gateway, account=""))
             return [Segment(*ALWAYS, self._join(endpoint.namespace, service or name))]
         return [Segment(*ALWAYS, UNKNOWN)]
 
+    def _identity_name(self, namespace: str, identity: str) -> str:
+        """What a verified identity that names no account is called: the last part of its path where that is nobody
+        else's name, else the whole identity. It never joins a node of ours: who gave it out is another matter."""
+        path = identity.removeprefix("spiffe://").partition("/")[2].strip("/")
+        if path.startswith("gateway/"):  # Consul: gateway/mesh/dc/NAME
+            return f"{path.split('/')[1]}-gateway"
+        last = path.rpartition("/")[2]
+        taken = bool(namespace) or last in self._by_name or len(self._identities[last]) > 1
+        return identity if taken or not last or last == UNKNOWN else last
+
     def is_gateway(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint goes by the name of a gateway: its service or workload, else its account."""
         names = (endpoint.service, endpoint.workload) if endpoint.service or endpoint.workload else (endpoint.account,)
+        if "/" in names[0] and not endpoint.service and not endpoint.workload:
+            names = (self._identity_name(endpoint.namespace, endpoint.account),)
         return not endpoint.host and any(name and is_gateway_name(name) for name in names)
 
     def _misnamed_workload(self, endpoint: Endpoint) -> list[Alias]:
@@ -191,7 +227,7 @@ class Names:
     def _join(self, namespace: str, service: str) -> str:
         if namespace:
             return node_id(namespace, service)
-        return self._only_match(service) or service
+        return self._only_match(service) or node_id("", service)
 
     def _only_match(self, name: str) -> str | None:
         """The only namespaced node a bare name can mean; `service.namespace`, as Istio names spans, is tried too, and

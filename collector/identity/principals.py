@@ -3,7 +3,8 @@
 Sources: SPIFFE-ID (spiffe.io, "The SPIFFE Identity and Verifiable Identity Document"), Istio's `ns/N/sa/S` path,
 Consul's `[ap/P/]ns/N/dc/D/svc/S` path, Linkerd's `SA.NS.serviceaccount.identity.CONTROL_PLANE.TRUST_DOMAIN`, OSM's
 `SA.NS.cluster.local`. Istio's policies and metrics of old releases leave the scheme out. Everything here is hostile
-text: what fits no form is kept whole and means nothing. The view `edge_endpoints` says the same in SQL, for the map.
+text: what fits no form is kept whole and names nobody but itself. The view `edge_endpoints` says the same in SQL, for
+the map.
 
 A namespace here is Kubernetes'. Consul has its own in the Enterprise edition only, where they mirror those
 of Kubernetes; without them every service is in `default`, wherever its pods run. So Consul's `default` names none.
@@ -35,8 +36,8 @@ class Principal(NamedTuple):
 
     @property
     def account(self) -> str:
-        """What the identity names within its namespace: an account, or Consul's service."""
-        return self.service_account or self.service
+        """Who the identity is within its namespace: an account, Consul's service, else the whole identity."""
+        return self.service_account or self.service or self.id
 
 
 NOBODY = Principal()
@@ -67,7 +68,11 @@ def _spiffe(text: str) -> Principal:
     )
     if text.startswith(SPIFFE):
         return found
-    return found._replace(id=SPIFFE + text) if namespace and found.account else Principal(id=text)
+    return (
+        found._replace(id=SPIFFE + text)
+        if namespace and (found.service_account or found.service)
+        else Principal(id=text)
+    )
 
 
 def _dns(text: str) -> Principal:

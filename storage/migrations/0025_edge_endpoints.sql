@@ -1,7 +1,7 @@
 -- Edge keys with each side as one value: what its lines called it, and a hash of that, by which names are looked up.
 -- A side is (cluster, namespace, workload, service, account, host, hint). The account is what the principal
 -- names: /sa/NAME (Istio), /svc/NAME (Consul, whose namespace `default` is none), NAME.NS.serviceaccount.identity... (Linkerd),
--- NAME.NS.cluster.local (OSM), as in collector/identity/principals.py. A destination outside is its host, with the caller's
+-- NAME.NS.cluster.local (OSM), else the whole principal, as in collector/identity/principals.py. A destination outside is its host, with the caller's
 -- namespace as the hint where a one-label name would be looked up.
 CREATE VIEW edge_endpoints AS
 WITH
@@ -13,7 +13,8 @@ WITH
             nullIf(sa(principal), ''),
             nullIf(svc(principal), ''),
             nullIf(extract(principal, '^([^/]*?)\\.[^./]*\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),
-            extract(principal, '^([^./]*)\\.[^./]*\\.cluster\\.local$')),
+            nullIf(extract(principal, '^([^./]*)\\.[^./]*\\.cluster\\.local$'), ''),
+            toString(principal)),
         coalesce(
             nullIf(if(ns(principal) = 'default' AND svc(principal) != '' AND sa(principal) = '', '', ns(principal)), ''),
             nullIf(extract(principal, '^[^/]*?\\.([^./]*)\\.serviceaccount\\.identity(?:\\.[^/]*)?$'), ''),

@@ -108,9 +108,44 @@ def test_hosts_are_nodes_where_the_mesh_knows_them() -> None:
     assert node(names, host="db.example.com") == "external:db.example.com"
 
 
-def test_node_ids_split_again() -> None:
-    for namespace, service in ((None, "web"), ("shop", "web")):
-        assert split_node(node_id(namespace or "", service)) == (namespace, service)
+@given(st.text("ab/%:external25F3A") | st.sampled_from(["", "external:x", "%2F", "unknown"]), st.text("ab/%:2F5"))
+def test_node_ids_split_again(namespace: str, service: str) -> None:
+    found = node_id(namespace, service)
+    assert split_node(found) == (namespace or None, service)
+    assert not found.startswith("external:")
+    assert found.count("/") == bool(namespace)
+    assert node_id("", namespace).startswith("external:") is False
+
+
+def test_names_never_take_the_form_of_another_kind_of_node() -> None:
+    names = Names([], [Endpoint(namespace="shop", service="web"), Endpoint(namespace="shop", service="unknown")])
+    assert node(names, service="shop/web") == "shop%2Fweb"
+    assert node(names, service="external:evil") == "external%3Aevil"
+    assert node(names, namespace="external:evil", service="x") == "external%3Aevil/x"
+    assert split_node("external%3Aevil/x") == ("external:evil", "x")
+    # A name that says that it is not known joins nobody.
+    assert node(names, service="unknown") == "unknown"
+    assert node(names, service="unknown", workload="web-v1") == "web-v1"
+    assert node(names, namespace="shop", service="unknown") == "shop/unknown"
+    assert split_node("unknown") == (None, None)
+    assert split_node("external:a/b") == (None, "a/b")
+
+
+def test_an_identity_without_an_account_is_a_node_of_its_own() -> None:
+    other, again = "spiffe://root.example/ext-wl", "spiffe://other.example/a/ext-wl"
+    known = Endpoint(namespace="shop", service="web")
+    assert node(Names([], [known]), account=other) == "ext-wl"
+    # Whoever issued it decides on its path: it becomes neither a service of ours nor another identity.
+    assert node(Names([], [known]), account="spiffe://root.example/web") == "spiffe:%2F%2Froot.example%2Fweb"
+    both = Names([], [Endpoint(account=other), Endpoint(account=again)])
+    assert {node(both, account=other), node(both, account=again)} == {
+        "spiffe:%2F%2Froot.example%2Fext-wl",
+        "spiffe:%2F%2Fother.example%2Fa%2Fext-wl",
+    }
+    assert node(both, account="spiffe://root.example/unknown") == "spiffe:%2F%2Froot.example%2Funknown"
+    assert node(both, account="spiffe://id.consul/gateway/mesh/dc/dc1") == "mesh-gateway"
+    served = Names([], [Endpoint(account=other, service="vm", namespace="")])
+    assert node(served, account=other) == "vm"
     assert split_node("unknown") == (None, None)
     assert split_node("external:a/b") == (None, "a/b")
 

@@ -68,6 +68,17 @@ def test_an_identity_is_the_node_of_its_workload(engine: Engine) -> None:
     assert by_id["booksapp/webapp"].principals == [webapp]
 
 
+def test_a_workload_outside_the_cluster_is_a_node_of_its_own(engine: Engine) -> None:
+    """Its SPIFFE id names neither namespace nor account; beside it, strangers call in plaintext."""
+    external = "spiffe://root.linkerd.cluster.local/ext-wl"
+    lines = [enveloped(line(**{"client.id": who})) for who in (external, external, "-")]
+    found = edges(ingested(engine, lines))
+    assert {pair: (edge.requests, edge.mtls_share, edge.principals) for pair, edge in found.items()} == {
+        ("ext-wl", "booksapp/webapp"): (2, 1.0, [external]),
+        ("unknown", "booksapp/webapp"): (1, 0.0, []),
+    }
+
+
 def test_the_counter_of_refusals_knows_those_of_grpc_callers(engine: Engine) -> None:
     """To them the proxy answers with 200 and no body; the access log does not say whether that was a refusal."""
     own = {

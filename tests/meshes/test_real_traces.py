@@ -70,9 +70,9 @@ ZIPKIN_EDGES: dict[str, dict[tuple[str, str], tuple[int, str | None]]] = {
         # `routing` holds the server's half of an id whose client never reported.
         ("routing", "unknown"): (1, None),
         ("routing", "yelp-main"): (1, None),
-        ("unknown", "yelp_main/api_proxy"): (1, None),
+        ("unknown", "yelp_main%2Fapi_proxy"): (1, None),
         # The proxy goes on as yelp-main without spans between: a call to memcache and a transaction hang on its half.
-        ("yelp_main/api_proxy", "yelp-main"): (2, None),
+        ("yelp_main%2Fapi_proxy", "yelp-main"): (2, None),
         ("yelp-main", "mobile_api"): (1, None),
         ("yelp-main", "memcache"): (3, None),
         ("yelp-main", "mysql"): (2, None),

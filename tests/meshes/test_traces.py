@@ -124,6 +124,37 @@ def test_what_the_collector_writes_is_one_edge_with_its_namespaces(messages: lis
     assert (edge.requests, edge.attempts, edge.errors, edge.protocol) == (1, 1, 1, "http")
 
 
+def test_the_names_of_spans_forge_no_nodes(engine: Engine) -> None:
+    calls = [("shop/web", "external:evil"), ("unknown", "web")]
+    spans = [
+        span(number, 0, one, "CLIENT", "get", remoteEndpoint={"serviceName": other})
+        for number, (one, other) in enumerate(calls, 1)
+    ]
+    found = ingested(engine, as_zipkin(spans))
+    assert {(node.id, node.kind, node.namespace, node.service) for node in found.nodes} == {
+        ("shop%2Fweb", "service", None, "shop/web"),
+        ("external%3Aevil", "service", None, "external:evil"),
+        ("unknown", "unknown", None, None),
+        ("web", "service", None, "web"),
+    }
+
+
+def test_a_host_without_a_dot_is_a_service_beside_its_caller(engine: Engine) -> None:
+    tags = {"k8s.namespace.name": "shop"}
+    spans = [
+        span(number, 0, "web", "CLIENT", "get", tags=tags | {"http.url": f"http://{host}/x"})
+        for number, host in enumerate(("cart2", "cart2:8080", "cart.bank.svc", "pay.example.com"), 1)
+    ]
+    spans.append(span(9, 0, "lone", "CLIENT", "get", tags={"http.url": "http://cart2/x"}))
+    found = edges(ingested(engine, as_zipkin(spans)))
+    assert {pair: (edge.requests, edge.direction) for pair, edge in found.items()} == {
+        ("shop/web", "shop/cart2"): (2, "east_west"),
+        ("shop/web", "bank/cart"): (1, "east_west"),
+        ("shop/web", "external:pay.example.com"): (1, "egress"),
+        ("lone", "shop/cart2"): (1, "east_west"),
+    }
+
+
 def test_spans_without_a_route_are_the_operations_that_access_logs_tell(engine: Engine) -> None:
     """A raw path in the name of each span, or a bare method: all orders are one operation, as in an access log."""
     tags = {"http.method": "GET", "http.status_code": "200"}
