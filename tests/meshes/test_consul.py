@@ -73,6 +73,14 @@ def inbound(second: int, **fields: Any) -> str:
     return line(second, **{**own, **fields})
 
 
+def test_the_nodes_that_consul_prints_name_a_caller_known_by_its_address(engine: Engine) -> None:
+    printed = f"$ consul catalog nodes -service=web\n{'Node':10}  {'ID':8}  {'Address':9}  DC\n"
+    printed += f"{'worker-01':10}  {'1b662d97':8}  {'10.2.0.7':9}  dc1\n"
+    load(engine, {"web.txt": printed.encode()}, loaded_at=datetime(2024, 5, 1, tzinfo=UTC))
+    (edge,) = ingested(engine, [inbound(1)]).edges
+    assert (edge.source, edge.destination, edge.attempts, edge.mtls_share) == ("web", "api", 1, 1.0)
+
+
 def test_requests_refusals_and_identities(engine: Engine) -> None:
     refused = {
         "response_code": 403,

@@ -1,4 +1,4 @@
-"""Zipkin's and Jaeger's spans, from wire bytes to edges: Spring Cloud's services, shared spans, messaging, errors."""
+"""Zipkin's, Jaeger's and OTLP's spans, from wire bytes to edges: Spring Cloud's services, messaging, errors."""
 
 from __future__ import annotations
 
@@ -56,11 +56,44 @@ def as_jaeger(spans: Iterable[dict[str, Any]]) -> list[str]:
     return [json.dumps(_jaeger(one)) for one in spans]
 
 
+def as_otlp(spans: Iterable[dict[str, Any]]) -> list[str]:
+    """What Micrometer's OTLP exporter makes of them: a request for each service's process."""
+    return [json.dumps({"resourceSpans": [_otlp(one)]}) for one in spans]
+
+
+def _unshared(one: dict[str, Any]) -> tuple[int, int]:
+    """The ids of a span and its parent where both halves of a call have one of their own."""
+    number = int(one["id"], 16)
+    if one.get("shared"):
+        return number + 100, number
+    parent = int(one.get("parentId", "0"), 16)
+    below_server = parent == 2 and one["localEndpoint"]["serviceName"] == "orders"
+    return number, 102 if below_server else parent
+
+
+def _otlp(one: dict[str, Any]) -> dict[str, Any]:
+    number, parent = _unshared(one)
+    tags = one.get("tags", {})
+    attributes = {key: value for key, value in tags.items() if key != "error"}
+    if peer := one.get("remoteEndpoint", {}).get("serviceName"):
+        attributes |= {"peer.service": peer, "messaging.system": peer}
+    made = {
+        "traceId": one["traceId"].rjust(32, "0"),
+        "spanId": f"{number:016x}",
+        **({"parentSpanId": f"{parent:016x}"} if parent else {}),
+        "name": one["name"],
+        "kind": ("", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER").index(one["kind"]),
+        "startTimeUnixNano": str(one["timestamp"] * 1000),
+        "endTimeUnixNano": str((one["timestamp"] + one["duration"]) * 1000),
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
+        "status": {"code": 2} if "error" in tags else {},
+    }
+    name = {"key": "service.name", "value": {"stringValue": one["localEndpoint"]["serviceName"]}}
+    return {"resource": {"attributes": [name]}, "scopeSpans": [{"spans": [made]}]}
+
+
 def _jaeger(one: dict[str, Any]) -> dict[str, Any]:
-    number = int(one["id"], 16) + (100 if one.get("shared") else 0)
-    parent = int(one["id"], 16) if one.get("shared") else int(one.get("parentId", "0"), 16)
-    if parent == 2 and one["localEndpoint"]["serviceName"] == "orders" and not one.get("shared"):
-        parent = 102  # children of the server half
+    number, parent = _unshared(one)
     trace = base64.b64encode(bytes.fromhex(one["traceId"].rjust(32, "0"))).decode()
     tags = [{"key": key, "vStr": value} if value else {"key": key} for key, value in one.get("tags", {}).items()]
     if peer := one.get("remoteEndpoint", {}).get("serviceName"):
@@ -78,7 +111,7 @@ def _jaeger(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("written", [as_zipkin, as_zipkin_lines, as_jaeger])
+@pytest.mark.parametrize("written", [as_zipkin, as_zipkin_lines, as_jaeger, as_otlp])
 def test_a_spring_request_is_its_edges(written: Any, engine: Engine) -> None:
     found = edges(ingested(engine, written(shop())))
     assert {pair: (edge.requests, edge.errors, edge.protocol, edge.direction) for pair, edge in found.items()} == {
@@ -116,7 +149,11 @@ def test_what_hangs_on_a_shared_id_is_called_by_the_server_half(engine: Engine) 
     }
 
 
-@pytest.mark.parametrize("messages", [[samples.ZIPKIN_LIST], list(samples.JAEGER_JSON), list(samples.JAEGER_PROTO)])
+@pytest.mark.parametrize(
+    "messages",
+    [[samples.OTLP_JSON], [samples.ZIPKIN_LIST], list(samples.JAEGER_JSON), list(samples.JAEGER_PROTO)],
+    ids=["otlp", "zipkin", "jaeger_json", "jaeger_proto"],
+)
 def test_what_the_collector_writes_is_one_edge_with_its_namespaces(messages: list[Any], engine: Engine) -> None:
     found = edges(ingested(engine, messages))
     assert list(found) == [("shop/frontend", "shop/cart")]
@@ -153,6 +190,13 @@ def test_a_host_without_a_dot_is_a_service_beside_its_caller(engine: Engine) -> 
         ("shop/web", "external:pay.example.com"): (1, "egress"),
         ("lone", "shop/cart2"): (1, "east_west"),
     }
+
+
+def test_an_export_of_jaegers_page(engine: Engine) -> None:
+    """Its process tags are the identity; a callee that has none is a bare name."""
+    (edge,) = ingested(engine, [samples.JAEGER_EXPORT], "jaeger_json").edges
+    assert (edge.source, edge.destination, edge.requests, edge.attempts) == ("shop/frontend", "orders", 1, 1)
+    assert (edge.errors, edge.evidence, edge.mtls_share) == (1, ["trace"], None)
 
 
 def test_spans_without_a_route_are_the_operations_that_access_logs_tell(engine: Engine) -> None:
