@@ -37,6 +37,8 @@ CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
 BACKLOG_AGES = 5
 """A batch that is not full waits this many times its age while the broker has more for it."""
+FIRST_SHARE = 8
+"""While nothing of the source is on its way, a batch of this part of the full size is enough."""
 LAG_S = 5.0
 """Seconds between two looks at the lag."""
 FIRST_WITH_TOPIC_IDS = (2, 8)
@@ -257,7 +259,7 @@ class KafkaSource:
             while cut := pending.cut(
                 self._recorded,
                 messages=self._options.batch_messages,
-                size_bytes=self._options.batch_bytes,
+                size_bytes=self._enough_bytes(),
                 everything=partition == largest or self._is_due(partition, pending, now),
                 at_end=pending.messages > 0 and self._is_at_end(partition, pending),
             ):
@@ -265,6 +267,11 @@ class KafkaSource:
                 self._outstanding[partition] = self._outstanding.get(partition, 0) + 1
         self._stuck = largest is not None and not cuts
         return cuts
+
+    def _enough_bytes(self) -> int:
+        """Bytes that make a batch: nobody waits for a full one while there is nothing else to do."""
+        busy = any(count > 0 for count in self._outstanding.values())
+        return self._options.batch_bytes if busy else max(self._options.batch_bytes // FIRST_SHARE, 1)
 
     def _is_due(self, partition: TopicPartition, pending: Pending, now: float) -> bool:
         if self._ends is not None and pending.reached >= self._ends.get(partition, 0):

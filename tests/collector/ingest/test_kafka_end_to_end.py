@@ -328,6 +328,21 @@ def test_behind_a_backlog_a_batch_waits_for_more(kafka: KafkaBroker) -> None:
     assert len(first_cut(reader).batch.offsets) == 12
 
 
+def test_nobody_waits_for_a_full_batch_while_there_is_nothing_else_to_do(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [b"%02d" % n + b"x" * 500_000 for n in range(12)])
+    reader = reader_of(kafka, topic, batch_bytes=8 << 20, batch_age_s=60)
+    try:
+        (first,) = poll(lambda: reader.poll(0.2, room=True), "a batch", 30)
+        assert len(first.batch.offsets) == 3  # the first messages that make an eighth of a full batch
+        assert not [cut for _ in range(5) for cut in reader.poll(0.1, room=True)]
+        reader.stored(first)
+        (second,) = poll(lambda: reader.poll(0.2, room=True), "the next batch", 30)
+        assert second.batch.offsets.to_pylist() == [3, 4, 5]
+    finally:
+        reader.close()
+
+
 def test_until_idle_ends_although_the_topic_goes_on(kafka: KafkaBroker, engine: Engine) -> None:
     topic = kafka.topic()
     produce(kafka.bootstrap, topic, [line(n) for n in range(100)])
