@@ -14,7 +14,7 @@ class IngestOptions(BaseModel):
         default=128 << 20,
         ge=1024,
         le=1 << 30,
-        description="a batch is cut when its message bodies reach this many bytes; from Kafka an eighth of them is enough "
+        description="a batch is cut when its message bodies reach this many bytes; from Kafka an eighth is enough "
         "while nothing else is on its way",
     )
     batch_messages: int = Field(
