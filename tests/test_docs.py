@@ -43,6 +43,38 @@ def ids(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+# Systems.
+
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in page("meshes.md").splitlines()
+    if line.startswith("| ") and not line.startswith(("| system |", "| source |"))
+]
+SYSTEMS = (
+    *("Istio sidecars", "ztunnel", "waypoint", "Istio metrics", "Google Cloud Service Mesh, Anthos", "Linkerd"),
+    *("Linkerd metrics", "Consul Connect", "Open Service Mesh", "Envoy, bare", "Envoy's OTLP", "envoyals"),
+    *("Envoy metrics", "Spring Cloud (Micrometer", "Spring Cloud over OTLP", "Spring Cloud Gateway", "Jaeger"),
+    *("Istio's gateways", "Envoy Gateway", "Emissary", "Kong", "ingress-nginx", "Cilium", "Calico"),
+    *("Kubernetes", "Consul's catalog"),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_each_system_says_what_it_gives_and_names_its_scenario(row: list[str]) -> None:
+    system, switched_on, gives, lacks, scenario = row
+    assert system and switched_on and gives and lacks
+    named = re.fullmatch(r"\[(\w+)\]\(\.\./tests/meshes/test_(\w+)\.py\)", scenario)
+    assert named and named[1] == named[2]
+    source = (ROOT / "tests" / "meshes" / f"test_{named[1]}.py").read_text()
+    # It goes the whole way, from bytes through ingestion, and looks at edges.
+    assert re.search(r"\b(ingested|Ingest)\(", source) and re.search(r"\bedges?\b", source)
+
+
+def test_every_system_has_a_row() -> None:
+    told = [row[0] for row in ROWS]
+    assert [system for system in SYSTEMS if not any(system in name for name in told)] == []
+
+
 # Generated parts.
 
 
