@@ -27,10 +27,10 @@ demo: setup ## a simulated mesh through the real pipeline, on the embedded engin
 	$(BIN)/eastwatch demo --once
 
 test: setup-dev ## set up and run the tests
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -n 2 -m "not long"
 
 test-long: setup-dev ## long property, torture and quality runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: setup-dev ## ruff, import rules, pyright
 	$(BIN)/ruff check .

@@ -13,9 +13,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
+from hypothesis import settings
 
 from storage.embedded import EmbeddedEngine
 from storage.engine import Engine
@@ -25,6 +26,27 @@ from tests.support.fixtures_kafka import kafka  # noqa: F401 - a fixture
 ROOT = Path(__file__).parent.parent
 
 RunInProcess = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("eastwatch", deadline=None)
+settings.load_profile("eastwatch")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`pytest -n`: see `tests.support.workers`."""
+    from tests.support.workers import ByServer
+
+    config.option.loadscopereorder = False
+    return ByServer(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the workers of `pytest -n`: see `tests.support.workers`."""
+    if hasattr(config, "workerinput"):
+        from tests.support.workers import first_servers
+
+        first_servers(items)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +83,7 @@ def empty(engine: Engine) -> None:
 
 @pytest.fixture
 def run_in_process() -> RunInProcess:
-    """Run Python source in a fresh process: `run_in_process(source, *args, timeout_s=60, check=True, env={}, stdin=…)`.
+    """Run Python source in a fresh process: `run_in_process(source, *args, timeout_s=120, check=True, env={}, stdin=…)`
 
     The repository is importable, `args` are in `sys.argv[1:]`, output is captured as text. With `check` a failure of
     the process fails the test and shows what it wrote.
@@ -70,7 +92,7 @@ def run_in_process() -> RunInProcess:
     def run(
         source: str,
         *args: object,
-        timeout_s: float = 60,
+        timeout_s: float = 120,
         check: bool = True,
         env: dict[str, str] | None = None,
         stdin: IO[str] | None = None,

@@ -90,7 +90,7 @@ def replica(engine: Engine, url: str, **options: Any) -> Generator[Ingest]:
         yield running
     finally:
         running.stop()
-        thread.join(30)
+        thread.join(120)  # what is on its way may take three times `drain_s`
         assert not thread.is_alive()
 
 
@@ -247,7 +247,7 @@ def test_user_and_password(kafka: KafkaBroker, engine: Engine) -> None:
     produce(kafka.bootstrap, topic, [line(1)])
     assert ingest(engine, f"kafka://{USER}:{PASSWORD}@{kafka.sasl_bootstrap}/{topic}?format=calls_json").stored == 1
     with pytest.raises(SourceRefused, match=f"refused user '{USER}'") as caught:
-        loop(engine, f"kafka://{USER}:wrong-pony@{kafka.sasl_bootstrap}/{topic}", connect_s=1)
+        loop(engine, f"kafka://{USER}:wrong-pony@{kafka.sasl_bootstrap}/{topic}", connect_s=3)
     assert "wrong-pony" not in str(caught.value)
 
 
