@@ -5,13 +5,15 @@ Sources: envoyproxy.io, "Access log format strings" (RESPONSE_FLAGS), "HTTP resp
 and external-authorization filters; Istio's policy ids `ns[NS]-policy[NAME]-rule[N]`.
 
 Verdict: `denied` when details or flags name an authorization filter; `allowed` when the call came behind those filters
-(an upstream was chosen or answered); else `unknown`. A 403 that came `via_upstream` is the application's own.
+(an upstream was chosen or answered); else `unknown`, also where it ended in a black hole. A 403 that came
+`via_upstream` is the application's own.
 
 Fault, by the first that applies:
 
 | the line says | fault |
 |---|---|
 | the mesh refused it (verdict `denied`) | mesh |
+| the mesh has no way to where it should go (BlackHoleCluster) | mesh |
 | a TLS failure towards the upstream | mesh |
 | DC DR DPE IH RL: the caller left, broke the protocol, or asked too often | caller |
 | UF DF: no connection to the upstream, no address of it | network |
@@ -91,6 +93,8 @@ class Line(NamedTuple):
     """The line carried a status."""
     has_details: bool = True
     """The line carried the details that would name a refusal."""
+    black_hole: bool = False
+    """It went into Istio's BlackHoleCluster: what is not registered must not be called (REGISTRY_ONLY)."""
 
 
 class Outcome(NamedTuple):
@@ -170,6 +174,8 @@ def judge(line: Line) -> Outcome:
         denied, by = refusal(details, flags)
         if denied:
             return Outcome("denied", by, "mesh")
+    if line.black_hole:
+        return Outcome("unknown", "", "mesh")
     if not line.has_status and not line.is_connection and not flags and line.grpc_status < 0:
         return Outcome("allowed" if line.reached_upstream else "unknown", "", "unknown")
     return Outcome("allowed" if _allowed(line, flags) else "unknown", "", _fault(line, flags))

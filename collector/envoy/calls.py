@@ -41,7 +41,16 @@ _TEXT_FACTS = (
     ("downstream_tls", "downstream_tls_version"),
     ("upstream_tls", "upstream_tls_version"),
 )
-_FLAG_FACTS = ("has_http", "own_is_server", "own_is_client", "forwards", "to_self", "sees_upstream", "tunnels")
+_FLAG_FACTS = (
+    "has_http",
+    "own_is_server",
+    "own_is_client",
+    "forwards",
+    "to_self",
+    "sees_upstream",
+    "tunnels",
+    "refuses",
+)
 _PROTOCOLS = {"HTTP/1.0": "http", "HTTP/1.1": "http", "HTTP/2": "http2", "HTTP/2.0": "http2", "HTTP/3": "http3"}
 _LOG_TYPES = {
     "TcpConnectionEnd": "connection_end",
@@ -58,6 +67,8 @@ _LOG_TYPES = {
 }
 _TUNNEL = "envoy://connect_originate/"
 """How a waypoint logs an upstream behind HBONE."""
+_BLACK_HOLE = "BlackHoleCluster"
+_REFUSALS = ("rbac_access_denied", "jwt_authn_access_denied")
 _LOCALHOST = (ip_bytes("127.0.0.1"), ip_bytes("::1"), ip_bytes("127.0.0.6"))
 """127.0.0.6 is where Istio's sidecar calls its own application from."""
 
@@ -189,7 +200,8 @@ def _outcomes(operators: pa.RecordBatch, pool: Pool, has_http: Mask, sees_upstre
     carried = operators.column("carried").to_numpy()
     has_status, has_details = _has_bit(carried, "response_code"), _has_bit(carried, "response_code_details")
     status, grpc = number_codes(operators.column("response_code")), number_codes(operators.column("grpc_status"))
-    first, group = groups([status, grpc, *texts, has_http, sees_upstream, has_status, has_details])
+    black_hole = pool.test(pool.encode(operators.column("upstream_cluster")), lambda text: text == _BLACK_HOLE)
+    first, group = groups([status, grpc, *texts, has_http, sees_upstream, has_status, has_details, black_hole])
     outcomes = [
         judge(
             Line(
@@ -200,6 +212,7 @@ def _outcomes(operators: pa.RecordBatch, pool: Pool, has_http: Mask, sees_upstre
                 reached_upstream=bool(sees_upstream[row]),
                 has_status=bool(has_status[row]),
                 has_details=bool(has_details[row]),
+                black_hole=bool(black_hole[row]),
             )
         )
         for row in first.tolist()
@@ -208,6 +221,14 @@ def _outcomes(operators: pa.RecordBatch, pool: Pool, has_http: Mask, sees_upstre
         name: pool.decode(pool.codes(getattr(outcome, name) for outcome in outcomes), group)
         for name in ("verdict", "denied_by", "fault")
     }
+
+
+def _refuses(operators: pa.RecordBatch, pool: Pool) -> Mask:
+    """Lines in which a policy of the mesh refused: of requests in the details, of connections in their end's."""
+    found = np.zeros(operators.num_rows, np.bool_)
+    for name in ("response_code_details", "connection_termination_details"):
+        found |= pool.test(pool.encode(operators.column(name)), lambda text: text.startswith(_REFUSALS))
+    return found
 
 
 def _microseconds(milliseconds: pa.Array) -> pa.Array:
@@ -243,7 +264,9 @@ def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Co
     at = addresses
     # The address of a gateway without a name is all that can name it later; its client is then the remote one.
     nameless = np.array([end.reporter == "gateway" and end.source == NO_END for end in ends], np.bool_)[group]
-    nameless &= at.upstream_local != 0
+    # One that did not reach its upstream says only where it was reached.
+    own = np.where(at.upstream_local != 0, at.upstream_local, at.local)
+    nameless &= own != 0
     outbound = nameless | np.array([end.reporter == "source" for end in ends], np.bool_)[group]
     inbound = np.array([end.reporter == "destination" for end in ends], np.bool_)[group]
     # Where the cluster names a service and no upstream was chosen, the local address is the service's, not a pod's.
@@ -256,7 +279,10 @@ def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Co
     named_port = np.array([end.port for end in ends], np.int64)[group]
     port = np.where(from_upstream, at.upstream_port, np.where(by_local & (at.local != 0), at.local_port, named_port))
     caller = np.where(at.upstream_local != 0, at.upstream_local, np.where(at.pod != 0, at.pod, at.client))
-    caller_port = np.where(at.upstream_local != 0, at.upstream_local_port, np.where(at.pod != 0, 0, at.client_port))
+    caller = np.where(nameless, own, caller)
+    caller_port = np.where(
+        at.upstream_local != 0, at.upstream_local_port, np.where(nameless | (at.pod != 0), 0, at.client_port)
+    )
     pool = at.pool
     return {
         "source_ip": pool.decode(np.where(outbound, caller, at.client).astype(np.int32)),
@@ -325,6 +351,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         localhost[at.upstream] | (same & (at.upstream == at.local)),
         sees_upstream,
         pc.starts_with(operators.column("upstream_host"), _TUNNEL).fill_null(False).to_numpy(zero_copy_only=False),
+        _refuses(operators, pool),
     )
     texts = [pool.encode(operators.column(operator)) for _, operator in _TEXT_FACTS]
     authority, sni, cluster = texts[2], texts[1], texts[0]

@@ -56,6 +56,8 @@ class Facts(NamedTuple):
     """The line has an upstream address."""
     tunnels: bool = False
     """The upstream is reached through a tunnel of the mesh (HBONE)."""
+    refuses: bool = False
+    """A policy of the mesh (RBAC, JWT) refused: only the called side and gateways have these."""
 
     def logs(self, operator: str) -> bool:
         """Whether the line had this operator, absent or not."""
@@ -108,7 +110,7 @@ def reporter_of(facts: Facts, cluster: Cluster) -> Reporter:
     if side == "inbound":
         return "destination"
     if side == "outbound":
-        return "gateway" if facts.forwards else "source"
+        return "gateway" if facts.forwards or facts.refuses else "source"
     return "gateway" if facts.forwards else "unknown"
 
 

@@ -147,6 +147,21 @@ def test_a_gateway_that_only_others_speak_of(witness: str, engine: Engine) -> No
     assert {node.id: node.kind for node in found.nodes} == {edge.source: "gateway", edge.destination: "service"}
 
 
+# A real line of a course's notes (formats.md, JWT denial).
+BY_JWT = (
+    '[2025-05-10T17:35:04.324Z] "GET /api/catalog HTTP/1.1" 401 - '
+    'jwt_authn_access_denied{Jwt_issuer_is_not_configured} - "-" 0 28 0 - "172.18.0.1" "curl/8.5.0" '
+    '"b6d14c77-0000-4000-8000-000000000001" "webapp.istioinaction.io:30000" "-" '
+    "outbound|80||webapp.istioinaction.svc.cluster.local - 10.10.0.6:8080 172.18.0.1:35358 - -"
+)
+
+
+def test_what_a_gateway_refuses_is_denied_at_it(engine: Engine) -> None:
+    (edge,) = ingested(engine, [BY_JWT]).edges
+    assert (edge.source, edge.destination) == ("unknown", "istioinaction/webapp")
+    assert (edge.direction, edge.requests, edge.denied, edge.errors) == ("ingress", 1, 1, 0)
+
+
 def test_what_others_say_of_a_gateway_joins_its_own_lines(engine: Engine) -> None:
     pod = {
         "namespace_name": "istio-system",

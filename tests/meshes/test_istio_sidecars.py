@@ -216,3 +216,19 @@ def test_text_from_before_1_9(engine: Engine) -> None:
     failed = named["default/api", "default/redis"]
     assert (failed.errors, failed.faults, failed.statuses) == (1, {"network": 1}, {})
     assert sum(edge.errors for edge in found.edges) == 1
+
+
+def test_what_the_mesh_lets_nobody_call(engine: Engine) -> None:
+    # Istio's REGISTRY_ONLY (formats.md): a connection into its BlackHoleCluster.
+    line = (
+        '[2026-03-02T10:00:00.409Z] "- - -" 0 UH - - "-" 0 0 0 - "-" "-" "-" "-" "-" BlackHoleCluster - 1.2.3.5:443 '
+        "10.44.1.23:46520 www.google.com -"
+    )
+    (edge,) = ingested(engine, [line]).edges
+    assert (edge.destination, edge.direction, edge.errors, edge.faults) == (
+        "external:www.google.com",
+        "egress",
+        1,
+        {"mesh": 1},
+    )
+    assert engine.query("SELECT verdict FROM calls").to_pylist() == [{"verdict": "unknown"}]

@@ -77,6 +77,7 @@ _POLICY = "ns[starfleet]-policy[probe-deny-status]-rule[0]"
         (Line(is_connection=True, reached_upstream=True), "allowed", "", "none"),
         (Line(is_connection=True, flags="UF", reached_upstream=True), "allowed", "", "network"),
         (Line(is_connection=True, flags="UH"), "allowed", "", "callee"),
+        (Line(is_connection=True, flags="UH", black_hole=True), "unknown", "", "mesh"),
         (Line(is_connection=True, flags="NR", details="filter_chain_not_found"), "unknown", "", "mesh"),
         (Line(has_status=False, has_details=False), "unknown", "", "unknown"),
     ],

@@ -108,7 +108,8 @@ def one(**line: Any) -> dict[str, Any]:
         (
             samples.JWT,
             {
-                "reporter": "source",
+                "reporter": "gateway",
+                "direction": "ingress",
                 "destination_namespace": "istioinaction",
                 "destination_service": "webapp",
                 "verdict": "denied",
@@ -281,6 +282,29 @@ def test_a_gateway_without_metadata_is_known_by_its_addresses_and_keeps_its_own(
     assert (found["source_ip"], found["source_remote_ip"]) == ("10.0.0.9", "203.0.113.7")
     assert one(**line | {"x_forwarded_for": None})["reporter"] == "source"
     assert one(**line | {"downstream_remote_address": "127.0.0.1:5555"})["reporter"] == "source"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"response_code": 401, "response_code_details": "jwt_authn_access_denied{Jwt_issuer_is_not_configured}"},
+        {"response_code": 403, "response_code_details": "rbac_access_denied_matched_policy[none]"},
+        {"method": None, "path": None, "connection_termination_details": "rbac_access_denied_matched_policy[none]"},
+    ],
+)
+def test_who_refuses_a_call_on_its_way_out_is_a_gateway(refused: Row) -> None:
+    line = OUTBOUND | {
+        "upstream_host": None,
+        "upstream_local_address": None,
+        "downstream_local_address": "10.10.0.6:8080",
+        "downstream_remote_address": "172.18.0.1:35358",
+        **refused,
+    }
+    found = one(**line)
+    assert (found["reporter"], found["direction"], found["verdict"]) == ("gateway", "ingress", "denied")
+    # Its own address is where it was reached.
+    assert (found["source_ip"], found["source_remote_ip"]) == ("10.10.0.6", "172.18.0.1")
+    assert one(**line | {"upstream_cluster": "inbound|8080||"})["reporter"] == "destination"
 
 
 def test_a_gateway_that_found_no_route_called_nobody() -> None:
