@@ -55,6 +55,8 @@ _FLAGS = {
     "no_cluster_found": "NC",
     "overload_manager": "OM",
     "dns_resolution_failure": "DF",
+    "drop_overload": "DO",
+    "unconditional_drop_overload": "UDO",
     "downstream_remote_reset": "DR",
 }
 

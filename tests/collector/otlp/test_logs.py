@@ -154,6 +154,17 @@ def test_envoyals() -> None:
     assert {key: row[key] for key in expected} == expected
 
 
+def test_envoyals_flags_of_overload() -> None:
+    flags = "drop_overload:true unconditional_drop_overload:true"
+    text = ALS.replace("upstream_connection_failure:true  upstream_retry_limit_exceeded:true", flags)
+    record = {
+        "body": {"string_value": text.replace("inbound|8000||", "outbound|8000||httpbin.foo.svc.cluster.local")},
+        "attributes": [attribute("api_version", "v3"), attribute("log_type", "http")],
+    }
+    (row,) = logs(record).tables["calls"].to_pylist()
+    assert (row["response_flags"], row["fault"]) == ("DO,UDO", "mesh")
+
+
 def test_envoyals_tcp() -> None:
     text = (
         'common_properties:{start_time:{seconds:1606339578} upstream_cluster:"outbound|443||db.shop.svc.cluster.local" '
