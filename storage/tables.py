@@ -373,7 +373,7 @@ SIGHTINGS = Table(
         Column("hour", SECOND),
         Column("cluster", LC),
         Column("address", "IPv6"),
-        Column("told_by", LC, "pod|caller|span: who says so"),
+        Column("told_by", LC, "pod|caller|peer|span: who says so"),
         Column("namespace", LC),
         Column("workload", LC),
         Column("service", LC),

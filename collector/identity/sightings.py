@@ -2,9 +2,10 @@
 
     Decoder.decode ──► sightings ──► address_sightings ──► learn_addresses ──► aliases (evidence telemetry)
 
-Three witnesses: the *pod* itself (its proxy's line, with the log shipper's metadata), a *caller* (the line of a proxy
-that reached a service of the platform's at an address), and a *span* (its resource). A name that only a client chose,
-such as an authority, is no witness.
+Four witnesses: the *pod* itself (its proxy's line, with the log shipper's metadata), a *caller* (the line of a proxy
+that reached a service of the platform's at an address), a *peer* (the line of a proxy that was called from an address
+with a certificate, which stands for the workload of the account's name), and a *span* (its resource). A name that only
+a client chose, such as an authority, is no witness, nor is an address that a header gave.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from collector.coded import Codes, Pool, groups
 from collector.identity.principals import parse_principal
 from collector.identity.socket_addresses import AddressPool, ip_bytes
+from storage.gateways import gateway_of_account
 from storage.tables import LOGGED_BIT
 
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +31,7 @@ POD_IP = "_pod_ip"
 """Auxiliary column of spans: `k8s.pod.ip` of the resource, as text."""
 _HOUR_US = 3_600_000_000
 _NAMES = ("cluster", "namespace", "workload", "service", "service_account", "pod", "version")
-_TOLD_BY = ("pod", "caller", "span")
+_TOLD_BY = ("pod", "caller", "peer", "span")
 
 
 class _Seen:
@@ -125,7 +128,22 @@ def call_sightings(calls: pa.RecordBatch) -> pa.RecordBatch | None:
         names: dict[str, Codes] = dict.fromkeys(_NAMES, nothing)
         names |= {part: text(f"destination_{part}") for part in ("namespace", "service")}
         seen.add(reached & (names["namespace"] != 0), names, own_address["destination"], "caller", is_gateway=False)
+    certified = is_reporter["destination"] & _logged(logged, "source_principal")
+    if certified.any() and "source_port" in columns:
+        # Envoy gives an address from a header no port.
+        direct = pc.greater(calls.column("source_port"), 0).fill_null(False).to_numpy(zero_copy_only=False)
+        _see_peers(seen, certified & direct, text("source_principal"), text("source_cluster"), address("source_ip"))
     return seen.table()
+
+
+def _see_peers(seen: _Seen, where: Mask, principal: Codes, cluster: Codes, address: Codes) -> None:
+    """Callers' certificates beside the addresses that they called from."""
+    account = seen.pool.map(principal, lambda text: parse_principal(text).service_account)
+    namespace = seen.pool.map(principal, lambda text: parse_principal(text).namespace)
+    names = dict.fromkeys(_NAMES, np.zeros(len(where), np.int32))
+    workload = seen.pool.map(account, lambda name: gateway_of_account(name) or name)
+    names |= {"cluster": cluster, "namespace": namespace, "workload": workload, "service_account": account}
+    seen.add(where & (namespace != 0), names, address, "peer", is_gateway=False)
 
 
 def span_sightings(spans: pa.RecordBatch) -> pa.RecordBatch | None:

@@ -1,5 +1,6 @@
 -- Who was seen to have an address, hour by hour, as lines and spans said it: what address aliases of evidence `telemetry` are learnt from.
--- told_by: pod (its own proxy, or the log shipper beside it), caller (a line names the service that it reached there) or span (resource).
+-- told_by: pod (its own proxy, or the log shipper beside it), caller (a line names the service that it reached there),
+-- peer (a certificate came from there) or span (resource).
 CREATE TABLE address_sightings (
     hour            DateTime64(0, 'UTC'),
     cluster         LowCardinality(String),

@@ -1,7 +1,8 @@
 -- Address aliases of evidence `telemetry`, brought up to what was seen: rows that are new or differ, and withdrawals.
 --
--- Of an hour's witnesses of an address the best are heard: pod, then caller, then span. An hour in which they contradict each other
--- at the same time has no owner. Sightings of one owner in a row are one interval: from an hour before the hour of the
+-- Of an hour's witnesses of an address the best are heard: pod, then caller, then peer, then span. An hour in which they contradict
+-- each other at the same time has no owner, nor has one in which callers of several accounts came from the address (a node's address
+-- in front of its pods, a gateway between networks). Sightings of one owner in a row are one interval: from an hour before the hour of the
 -- first to an hour after the hour of the last, but never before the owner before it, nor past the first sighting of the next:
 -- an address that moves does not rewrite the past. What the inventory knows stands, with one exception: a pod that the inventory saw
 -- running has lost its address once another pod's own lines come from it, later than that inventory was loaded.
@@ -17,7 +18,7 @@ WITH
             toString(service_account) AS service_account, toString(pod) AS pod, toString(version) AS version, is_gateway,
             if(service = '', workload, service) AS bare_name,
             (namespace, if(pod = '', bare_name, concat('pod/', pod))) AS owner,
-            multiIf(told_by = 'pod', 3, told_by = 'caller', 2, 1) AS strength,
+            transform(toString(told_by), ['pod', 'caller', 'peer'], [4, 3, 2], 1) AS strength,
             min(first_ts) AS first, max(last_ts) AS last
         FROM address_sightings
         GROUP BY cluster, address, hour, namespace, workload, service, service_account, pod, version, is_gateway, told_by
@@ -41,7 +42,7 @@ WITH
             cluster, address, hour,
             groupArray(32)((first, last, owner, bare_name, names, strength)) AS rivals,
             count() >= 32 OR arrayExists(a -> arrayExists(
-                b -> a.3 != b.3 AND (a.3.1, a.4) != (b.3.1, b.4) AND a.1 <= b.2 AND b.1 <= a.2, rivals), rivals) AS contested
+                b -> a.3 != b.3 AND (a.3.1, a.4) != (b.3.1, b.4) AND (a.6 = 2 OR (a.1 <= b.2 AND b.1 <= a.2)), rivals), rivals) AS contested
         FROM owners
         GROUP BY cluster, address, hour
     ),
@@ -103,7 +104,7 @@ WITH
             arrayFilter(c -> c.1 < i.until AND c.2 > i.since, listed) AS near,
             arrayFilter(c -> c.1 <= i.first, listed) AS begun,
             begun[-1] AS holder,
-            i.strength = 3 AND names.5 != '' AND length(begun) > 0 AND holder.3 != '' AND holder.3 != names.5
+            i.strength = 4 AND names.5 != '' AND length(begun) > 0 AND holder.3 != '' AND holder.3 != names.5
                 AND i.first < holder.2 AND i.first > holder.4 AS moved,
             arrayMin(c -> c.1, arrayFilter(c -> c.1 > i.first, near)) AS next_claim,
             multiIf(

@@ -111,6 +111,18 @@ def test_the_best_witness_is_heard(engine: Engine) -> None:
     assert learnt(engine, NOW + timedelta(hours=1)) == [(9, 12, "a-0")]
 
 
+def test_an_address_that_several_accounts_call_from_is_nobodys(engine: Engine) -> None:
+    """The address of a node in front of its pods, or of a gateway between networks: one after the other is no proof."""
+    one, other = {"pod": "", "service_account": "a"}, {"pod": "", "workload": "b", "service_account": "b"}
+    sight(engine, (8.2, 8.3, "a"), (10.1, 10.2, "a"), (10.6, 10.7, "a"), told_by="peer", **one)
+    assert [(row[0], row[1]) for row in learnt(engine)] == [(7, 12)]
+    sight(engine, (10.4, 10.5, "b"), told_by="peer", **other)
+    assert [(row[0], row[1]) for row in learnt(engine, NOW + timedelta(hours=1))] == [(7, 10)]
+    # A pod that says whose the address is, is heard before certificates that came from there.
+    sight(engine, (10.1, 10.6, "p-0"))
+    assert learnt(engine, NOW + timedelta(hours=2))[-1] == (10, 12, "p-0")
+
+
 def test_the_inventory_stands(engine: Engine) -> None:
     sight(engine, (10.2, 12.5, "b-0"))
     assert learnt(engine) == [(9, 14, "b-0")]

@@ -52,6 +52,33 @@ def test_without_a_log_shipper_it_tells_of_the_service_only() -> None:
     assert of_lines(bare) == [("caller", "10.0.0.2", "cart")]
 
 
+CALLED: dict[str, Any] = {
+    "upstream_cluster": "inbound|8080||",
+    "upstream_host": "10.0.0.2:8080",
+    "downstream_local_address": "10.0.0.2:8080",
+    "downstream_remote_address": "10.0.0.1:4000",
+    "requested_server_name": "outbound_.8080_._.cart.shop.svc.cluster.local",
+    "downstream_peer_uri_san": "spiffe://cluster.local/ns/shop/sa/web",
+    "method": "GET",
+    "path": "/",
+}
+
+
+def test_a_certificate_tells_whose_the_address_is_that_it_came_from() -> None:
+    assert of_lines(CALLED) == [("peer", "10.0.0.1", "web")]
+    gateway = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"
+    assert of_lines(CALLED | {"downstream_peer_uri_san": gateway}) == [("peer", "10.0.0.1", "istio-ingressgateway")]
+
+
+def test_a_certificate_tells_nothing_of_an_address_from_a_header() -> None:
+    """Envoy gives the address that X-Forwarded-For tells no port: it is a gateway's client's, not the gateway's."""
+    assert of_lines(CALLED | {"downstream_remote_address": "203.0.113.9:0"}) == []
+    direct = {"downstream_remote_address": "203.0.113.9:0", "downstream_direct_remote_address": "10.0.0.1:4000"}
+    assert of_lines(CALLED | direct) == [("peer", "10.0.0.1", "web")]
+    assert of_lines(CALLED | {"downstream_peer_uri_san": "spiffe://root.example/vm"}) == []
+    assert of_lines(CALLED | {"downstream_peer_uri_san": None}) == []
+
+
 def test_a_name_that_a_client_chose_is_no_witness() -> None:
     passthrough = SIDECAR | {"upstream_cluster": "PassthroughCluster", "authority": "cart.shop.svc"}
     outside = SIDECAR | {"upstream_cluster": "outbound|443||api.example.com"}
