@@ -140,7 +140,8 @@ def _see_peers(seen: _Seen, where: Mask, principal: Codes, cluster: Codes, addre
     """Callers' certificates beside the addresses that they called from."""
     account = seen.pool.map(principal, lambda text: parse_principal(text).service_account)
     namespace = seen.pool.map(principal, lambda text: parse_principal(text).namespace)
-    names = dict.fromkeys(_NAMES, np.zeros(len(where), np.int32))
+    nothing = np.zeros(len(where), np.int32)
+    names: dict[str, Codes] = dict.fromkeys(_NAMES, nothing)
     workload = seen.pool.map(account, lambda name: gateway_of_account(name) or name)
     names |= {"cluster": cluster, "namespace": namespace, "workload": workload, "service_account": account}
     seen.add(where & (namespace != 0), names, address, "peer", is_gateway=False)

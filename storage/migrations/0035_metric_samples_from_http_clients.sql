@@ -14,10 +14,10 @@ WITH
             replaceRegexpOne(own_pod, '-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$', ''),
         replaceRegexpOne(own_pod, '-([0-9]{1,5}|[bcdfghjklmnpqrstvwxz2456789]{5})$', '')) AS own_workload,
     if(attributes['namespace'] != '', attributes['namespace'], toString(namespace)) AS own_namespace,
-    -- A scraped point's service.name is the name of the scrape job.
+    -- A scraped point's service.name is the name of the scrape job. Names without dots are Prometheus', whoever scraped.
     multiIf(
         attributes['application'] != '', attributes['application'],
-        own_workload != '' AND position(scope, 'prometheusreceiver') > 0, '',
+        own_workload != '' AND (position(scope, 'prometheusreceiver') > 0 OR position(name, '.') = 0), '',
         toString(service)) AS own_service,
     arrayFirst(label -> attributes[label] NOT IN ('', 'none', 'UNKNOWN'), [
         'server.address', 'server_address', 'client.name', 'client_name', 'clientName', 'net.peer.name', 'net_peer_name']) AS host_label,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from storage.engine import Engine
@@ -253,6 +254,25 @@ def test_envoy_clusters(engine: Engine) -> None:
     cart = found["shop/front", "shop/cart"]
     assert (cart.requests, cart.errors, cart.statuses, cart.p50_ms) == (10, 3, {"200": 7, "503": 3}, 7.5)
     assert (cart.mtls_share, cart.attempts, cart.evidence) == (None, None, ["metric"])
+
+
+@pytest.mark.parametrize("scope", ["", "otelcol/prometheusreceiver", "of.another.scraper"])
+def test_a_scrape_job_names_nobody(scope: str, engine: Engine) -> None:
+    """Whoever scraped: one point of Envoy's, or of an application in Prometheus' form, renames no workload."""
+    job = pod("front-6d8bcd654d-t88gp", job="kubernetes-pods")
+    cluster = {"envoy_cluster_name": "outbound|8080||stock.shop.svc.cluster.local"}
+    application = {"client_name": "pay.shop.svc", "method": "GET", "status": "200"}
+    points = [
+        counter("istio_requests_total", istio_labels("source", "200"), 60, 4.0),
+        counter("envoy_cluster_upstream_rq_total", cluster, 60, 5.0),
+        histogram("http_client_requests_seconds", application, 60, [0.1], [6, 0]),
+    ]
+    found = edges(ingested(engine, [request(job, points, scope)]))
+    assert {pair: edge.requests for pair, edge in found.items()} == {
+        ("shop/front", "shop/cart"): 4,
+        ("shop/front", "shop/stock"): 5,
+        ("shop/front", "shop/pay"): 6,
+    }
 
 
 def test_micrometer_and_opentelemetry_clients(engine: Engine) -> None:
