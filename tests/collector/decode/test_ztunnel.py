@@ -6,7 +6,6 @@ Lines are those of istio/ztunnel's README, kiali's test data and public notes of
 from __future__ import annotations
 
 import json
-from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,10 +20,8 @@ from collector.decode.envelope import split_lines
 from collector.decode.limits import Limits
 from collector.decode.logfmt import cut_fields, line_fields
 from collector.decode.registry import decoder
-from collector.identity.addresses import AddressBook, complete
 from collector.identity.socket_addresses import ip_text
 from storage.tables import LOGGED_BIT
-from tests.collector.decode.test_any_bytes import FRAGMENTS, everything, of, records
 
 README = (
     "2024-04-11T15:38:42.182974Z  INFO access: connection complete src.addr=10.244.0.24:46238 "
@@ -341,47 +338,6 @@ def test_failures() -> None:
     }
     assert {error: judge(error, inbound=False) for error in cases} == cases
     assert judge("connection failed: Connection refused", inbound=True).fault == "callee"
-
-
-LIMITS = Limits(record_bytes=2000, keys=40, depth=6, value_bytes=600)
-PIECES = (*FRAGMENTS, b"src.identity=", b'="', b"\\", b"\t", b' error="x" error="y"', b"duration=1e9h", b"=")
-
-
-@st.composite
-def mutated(draw: st.DrawFn, lines: tuple[str, ...]) -> bytes:
-    """A real line with a few places cut, doubled or overwritten."""
-    line = draw(st.sampled_from(lines)).encode()
-    for _ in range(draw(st.integers(0, 3))):
-        begin = draw(st.integers(0, len(line)))
-        end = min(len(line), begin + draw(st.integers(0, 12)))
-        piece = draw(st.one_of(st.sampled_from(PIECES), st.binary(max_size=4), st.just(line[begin:end] * 2)))
-        line = line[:begin] + piece + line[end:]
-    return line
-
-
-@pytest.mark.parametrize(
-    ("name", "lines"), [("ztunnel_text", LINES[:-1]), ("ztunnel_json", LINES[-1:]), ("emissary_text", EMISSARY)]
-)
-def test_mutated_lines_are_rows_or_dead_letters(name: str, lines: tuple[str, ...]) -> None:
-    reader = decoder(name, LIMITS)
-    good = everything(reader.decode(of([line.encode() for line in lines])))
-
-    @settings(max_examples=15, deadline=None)
-    @given(st.lists(mutated(lines), min_size=1, max_size=6), st.integers(0, len(lines)))
-    def law(values: list[bytes], place: int) -> None:
-        decoded = reader.decode(of(values))
-        accounted = Counter((letter.message, letter.record) for letter in decoded.dead)
-        for batch in decoded.tables.values():
-            accounted += Counter(zip(batch["_message"].to_pylist(), batch["_record"].to_pylist(), strict=True))
-            complete(batch, AddressBook())
-        assert accounted == records(values)
-        assert everything(reader.decode(of(values))) == everything(decoded)
-        whole = [line.encode() for line in lines]
-        together = everything(reader.decode(of([*whole[:place], values[0], *whole[place:]])))
-        kept = [item for item in together if item[0] != place]
-        assert [(item[0] - (item[0] > place), *item[1:]) for item in kept] == good
-
-    law()
 
 
 FIELD_TEXT = st.lists(
