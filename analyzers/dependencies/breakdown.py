@@ -26,6 +26,8 @@ STEP = 2_000
 """Rows at a time: what is computed of them stays in the processor's cache, and in memory that was touched before."""
 
 Quantiles = tuple[float | None, ...]
+Pairs = Sequence[Sequence[tuple[Any, int]]]
+"""(key, requests) pairs in order of the keys, by group."""
 _SPREADS = {"statuses": "status_counts", "grpc_statuses": "grpc_status_counts", "faults": "fault_counts"}
 _UNTIMED: Quantiles = (None,) * len(QUANTILES)
 
@@ -40,9 +42,9 @@ class Breakdown:
     """
 
     quantiles_ms: Sequence[Quantiles]
-    statuses: Sequence[Sequence[tuple[Any, int]]]
-    grpc_statuses: Sequence[Sequence[tuple[Any, int]]]
-    faults: Sequence[Sequence[tuple[Any, int]]]
+    statuses: Pairs
+    grpc_statuses: Pairs
+    faults: Pairs
 
     @classmethod
     def of(cls, rows: Sequence[tuple[pa.Table, Ints, bool]], groups: int) -> Breakdown:
@@ -53,6 +55,11 @@ class Breakdown:
             for key, counts in _SPREADS.items()
         }
         return cls(_quantiles(chosen, groups), **counted)
+
+
+def fault_pairs(rows: Sequence[tuple[pa.Table, Ints]], groups: int) -> Pairs:
+    """Faults of `rows` by their groups (-1: none)."""
+    return _pairs([_items(table, group, "faults", _SPREADS["faults"]) for table, group in rows], groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ def _items(table: pa.Table, group: Ints, key: str, count: str) -> _Items:
     return _Items(items.group[known], items.key.filter(pa.array(known)), items.count[known])
 
 
-def _pairs(parts: Sequence[_Items], groups: int) -> Sequence[Sequence[tuple[Any, int]]]:
+def _pairs(parts: Sequence[_Items], groups: int) -> Pairs:
     """(key, count) pairs by group, in order of the keys."""
     found: list[list[tuple[Any, int]]] = [[] for _ in range(groups)]
     if not sum(len(items.group) for items in parts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 Direction = Literal["east_west", "ingress", "egress"]
@@ -66,6 +67,8 @@ class Edge(NamedTuple):
     first_seen: datetime
     last_seen: datetime
     principals: Sequence[str] = ()
+    faults_by_side: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+    failed_by: Mapping[str, int] = MappingProxyType({})
 
     @property
     def error_rate(self) -> float:
@@ -79,6 +82,8 @@ class Edge(NamedTuple):
             statuses=dict(self.statuses),
             grpc_statuses=dict(self.grpc_statuses),
             faults=dict(self.faults),
+            faults_by_side={side: dict(faults) for side, faults in self.faults_by_side.items()},
+            failed_by=dict(self.failed_by),
             disagreements=[dict(item) for item in self.disagreements],
             evidence=list(self.evidence),
             principals=list(self.principals),

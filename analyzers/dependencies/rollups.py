@@ -56,7 +56,7 @@ class Part:
         return self.time == "day"
 
     def read(self, engine: Engine, statement: str, **parameters: Any) -> pa.Table:
-        """The rows of `statement` (edge_sums or edge_spread) for this part.
+        """The rows of `statement` (edge_sums, edge_spread or edge_faults) for this part.
 
         Raises:
             storage.errors.StorageError: the engine cannot answer, or has more than `ROW_LIMIT` rows.

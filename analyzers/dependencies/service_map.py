@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+from analyzers.dependencies.faults import FaultsTold
 from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, milliseconds, quantiles_us
 from analyzers.dependencies.map_keys import ROW_LIMIT, Flags, MapKeys, map_keys
 from analyzers.dependencies.metric_rows import metric_slack, without_nameless_metrics
@@ -135,6 +136,7 @@ def _edge(
     kinds: list[Evidence] = [kind for kind in EVIDENCE_RANK if kind in evidence]
     row = evidence[kinds[0]]
     p50, p95, p99 = _quantiles_ms(row)
+    told = FaultsTold.of(row)
     return Edge(
         source=pair[0],
         destination=pair[1],
@@ -160,6 +162,8 @@ def _edge(
         first_seen=min([found["first_ts"] for found in evidence.values()]),
         last_seen=max([found["last_ts"] for found in evidence.values()]),
         principals=_named([found["source_principals"] for found in evidence.values()]),
+        faults_by_side=told.by_side,
+        failed_by=told.failed_by() if kinds[0] == "log" else {},
     )
 
 

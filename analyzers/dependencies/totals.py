@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analyzers.dependencies.breakdown import Breakdown
+from analyzers.dependencies.breakdown import Breakdown, Pairs, fault_pairs
+from analyzers.dependencies.faults import COLUMNS
 from analyzers.dependencies.histograms import QUANTILES, bounded_quantiles_us, milliseconds
 from analyzers.dependencies.map_keys import Flags, Ints, MapKeys
 from analyzers.dependencies.rollups import Part, parts
@@ -64,6 +65,7 @@ def totals(engine: Engine, keys: MapKeys, window: Window) -> Totals:
     with ThreadPoolExecutor(STATEMENTS) as pool:
         first = [pool.submit(part.read, engine, "edge_spread", reporters=FIRST, ids=[0]) for part in window_parts]
         read = [pool.submit(part.read, engine, "edge_sums") for part in window_parts]
+        blamed = [pool.submit(part.read, engine, "edge_faults") for part in window_parts]
         sums = _Sums.of(keys, [rows.result() for rows in read])
         choice = _Choice.of(keys, sums)
         settled = ~choice.unsettled[keys.group]
@@ -72,8 +74,9 @@ def totals(engine: Engine, keys: MapKeys, window: Window) -> Totals:
         rest = [pool.submit(part.read, engine, "edge_spread", **others) for part in window_parts if others]
         answers = zip([*window_parts, *window_parts][: len(first) + len(rest)], [*first, *rest], strict=True)
         spread = _spread(keys, counts, [(part, rows.result()) for part, rows in answers])
+        faults = _faults_by_side(keys, counts, comparable, spread[1], [rows.result() for rows in blamed])
     bounded = _bounded(engine, keys, counts, window)
-    return Totals(_rows(keys, sums, counts, comparable, settled, spread, bounded), ~settled)
+    return Totals(_rows(keys, sums, counts, comparable, settled, spread, faults, bounded), ~settled)
 
 
 def _others(keys: MapKeys, counts: Flags) -> Mapping[str, Any]:
@@ -193,6 +196,19 @@ def _spread(keys: MapKeys, counts: Flags, read: Sequence[tuple[Part, pa.Table]])
     return Breakdown.of(rows, len(chosen)), place
 
 
+def _faults_by_side(keys: MapKeys, counts: Flags, comparable: Flags, place: Ints, read: Sequence[pa.Table]) -> Pairs:
+    """Faults by place and side: those of place p for column c of `COLUMNS` stand at p * len(COLUMNS) + c."""
+    side = np.select([keys.codes("reporter", *FIRST), keys.codes("reporter", "destination")], [0, 1], 2)
+    told = comparable & keys.codes("reporter", *FIRST, "destination", "waypoint")
+    of_entry = np.where(told, place[keys.group] * len(COLUMNS) + 2 * side + ~counts, -1)
+    rows: list[tuple[pa.Table, Ints]] = []
+    for table in read:
+        if table.num_rows:
+            known, entry = _known(keys, table)
+            rows.append((known, of_entry[entry]))
+    return fault_pairs(rows, (int(place.max(initial=-1)) + 1) * len(COLUMNS))
+
+
 def _bounded(engine: Engine, keys: MapKeys, counts: Flags, window: Window) -> Mapping[int, Sequence[float | None]]:
     """Quantiles (ms) of the groups whose latencies metrics tell, in buckets with bounds of their own."""
     entries = np.flatnonzero(counts & keys.codes("evidence", "metric"))
@@ -218,6 +234,7 @@ def _rows(
     comparable: Flags,
     settled: Flags,
     spread: tuple[Breakdown, Ints],
+    faults: Pairs,
     bounded: Mapping[int, Sequence[float | None]],
 ) -> Sequence[Mapping[str, Any]]:
     """One row per settled group."""
@@ -269,6 +286,7 @@ def _rows(
         "statuses": [counted_up.statuses[at] for at in places],
         "grpc_statuses": [counted_up.grpc_statuses[at] for at in places],
         "faults": [counted_up.faults[at] for at in places],
+        **{name: [faults[at * len(COLUMNS) + number] for at in places] for number, name in enumerate(COLUMNS)},
         "quantiles_ms": [
             bounded.get(number, counted_up.quantiles_ms[at])
             for number, at in zip(group[starts].tolist(), places, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
+from analyzers.dependencies.faults import PARTIES
 from analyzers.dependencies.model import Edge
 
 UNKNOWN = "?"
@@ -116,6 +117,8 @@ def tooltip(edge: Edge) -> list[str]:
     ]
     if shown := statuses(edge, most=8):
         lines.append(f"status {shown}")
+    if edge.failed_by:
+        lines.append("failed: " + ", ".join(f"{PARTIES[party]} {count}" for party, count in edge.failed_by.items()))
     lines += notes(edge)
     lines.append(f"evidence: {', '.join(edge.evidence)}")
     return lines
