@@ -1,6 +1,6 @@
 """Envoy's JSON access log → operators: Istio's 24 keys, Consul's and OSM's, and any `json_format` with common names.
 
-An operator is found under the keys of `KEYS`, each in the spellings of `spellings`. Any other key goes into
+An operator is found under the keys of `envoy_keys.KEYS`, each in the spellings of `spellings`. Any other key goes into
 `attributes` with its text (objects and arrays as JSON), unless it is null.
 """
 
@@ -14,79 +14,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.decode.envelope import Lines, metadata_of
+from collector.decode.envoy_keys import KEYS, OPERATOR_OF, spellings
 from collector.decode.envoy_lines import build
 from collector.decode.json_shapes import Shape
 from collector.decode.limits import Limits
 from collector.decode.line_format import JsonFormat, Refused
 from collector.decode.operators import CARRIED_BIT, OPERATOR_NAMES
+from collector.decode.record_labels import with_labels
 from collector.decode.spans import Mask
 from collector.envoy import to_calls
 from collector.envoy.attributes import added
 
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "start_time": ("start_time", "timestamp", "@timestamp", "time", "ts"),
-    "method": ("method", ":method", "request_method", "http_method"),
-    "path": ("path", ":path", "x_envoy_original_path", "x_envoy_origin_path", "request_path", "uri", "uri_path"),
-    "protocol": ("protocol", "request_protocol"),
-    "response_code": ("response_code", "status", "status_code", "response_status", "http_status"),
-    "response_flags": ("response_flags", "response_flag"),
-    "response_code_details": ("response_code_details", "response_details"),
-    "connection_termination_details": ("connection_termination_details", "termination_details"),
-    "upstream_transport_failure_reason": ("upstream_transport_failure_reason", "upstream_failure_reason"),
-    "bytes_received": ("bytes_received",),
-    "bytes_sent": ("bytes_sent",),
-    "duration_ms": ("duration", "duration_ms", "response_duration_total"),
-    "upstream_service_time_ms": ("upstream_service_time", "x_envoy_upstream_service_time"),
-    "x_forwarded_for": ("x_forwarded_for", "forwarded_for", "xff"),
-    "user_agent": ("user_agent",),
-    "request_id": ("request_id", "x_request_id"),
-    "authority": ("authority", ":authority", "host", "request_authority"),
-    "upstream_host": ("upstream_host", "upstream_remote_address", "upstream_address"),
-    "upstream_cluster": ("upstream_cluster", "upstream_cluster_raw", "cluster_name_raw"),
-    "upstream_local_address": ("upstream_local_address",),
-    "downstream_local_address": ("downstream_local_address",),
-    "downstream_remote_address": ("downstream_remote_address",),
-    "downstream_direct_remote_address": ("downstream_direct_remote_address", "direct_remote_address"),
-    "requested_server_name": ("requested_server_name", "sni"),
-    "route_name": ("route_name",),
-    "downstream_peer_uri_san": ("downstream_peer_uri_san", "downstream_peer_san", "peer_uri_san", "peer_san"),
-    "downstream_local_uri_san": ("downstream_local_uri_san", "downstream_local_san", "local_uri_san", "local_san"),
-    "upstream_peer_uri_san": ("upstream_peer_uri_san", "upstream_peer_san"),
-    "upstream_local_uri_san": ("upstream_local_uri_san", "upstream_local_san"),
-    "downstream_tls_version": ("downstream_tls_version", "tls_version"),
-    "upstream_tls_version": ("upstream_tls_version",),
-    "grpc_status": ("grpc_status", "grpc_status_number", "grpc_status_code"),
-    "content_type": ("content_type", "request_content_type"),
-    "attempt_count": ("attempt_count", "upstream_request_attempt_count", "x_envoy_attempt_count"),
-    "access_log_type": ("access_log_type",),
-    "trace_id": ("trace_id", "x_b3_traceid"),
-    "span_id": ("span_id", "x_b3_spanid"),
-    "traceparent": ("traceparent",),
-    "connection_id": ("connection_id",),
-    "stream_id": ("stream_id",),
-}
-"""Keys of each operator in order of preference: of several in one line, the first that is not absent is taken."""
-
-
-def spellings(key: str) -> tuple[str, ...]:
-    """How a key may be written: snake, kebab, camel and Pascal case, capitals (as in `%UPPER_CASE%`)."""
-    words = key.split("_")
-    camel = words[0] + "".join(word.capitalize() for word in words[1:])
-    pascal = "".join(word.capitalize() for word in words)
-    return tuple(dict.fromkeys((key, key.replace("_", "-"), camel, pascal, key.upper())))
-
-
-_OPERATOR_OF: Mapping[str, tuple[str, int]] = {
-    spelling: (operator, preference)
-    for operator, keys in KEYS.items()
-    for preference, key in enumerate(keys)
-    for spelling in spellings(key)
-}
-
 _MARKS = ("istio_policy_status", "time_to_first_byte")
 """Attributes that tell of the mesh."""
 
-KNOWN: Set[str] = frozenset(_OPERATOR_OF) | {"kubernetes", *_MARKS}
+KNOWN: Set[str] = frozenset(OPERATOR_OF) | {"kubernetes", *_MARKS}
 """Keys that are read as something else than an attribute. `kubernetes` is what Fluent Bit merges into parsed lines."""
 
 # Names that other programs' logs hardly have, `status` and `duration` not among them.
@@ -137,8 +79,8 @@ def operators(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatc
     rows = len(shape.rows)
     found: dict[str, list[tuple[int, str]]] = {}
     for key in shape.columns:
-        if key in _OPERATOR_OF:
-            operator, preference = _OPERATOR_OF[key]
+        if key in OPERATOR_OF:
+            operator, preference = OPERATOR_OF[key]
             found.setdefault(operator, []).append((preference, key))
     text: dict[str, pa.StringArray] = {}
     bits = np.zeros(rows, np.uint64)
@@ -157,9 +99,10 @@ def operators(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatc
     if "start_time" not in text:
         text["start_time"] = pa.nulls(rows, pa.string())
     own = lines.take(shape.rows)
+    given, bits, attributes = with_labels(text, bits, _attributes(shape), own)
     constants: dict[str, pa.Array] = {
         "carried": pa.array(bits),
-        "attributes": _attributes(shape),
+        "attributes": attributes,
         "mesh": _meshes(shape, rows),
         "raw": own.text,
         **own.metadata,
@@ -167,7 +110,7 @@ def operators(lines: Lines, shape: Shape, limits: Limits) -> tuple[pa.RecordBatc
         "_message": own.message,
         "_record": own.record,
     }
-    batch, refused = build(text, constants, rows)
+    batch, refused = build(given, constants, rows)
     return batch, [(int(shape.rows[row]), reason) for row, reason in refused.items()]
 
 

@@ -12,7 +12,8 @@ from collector.decode.envelope import Lines
 from collector.decode.envoy_lines import build
 from collector.decode.limits import Limits
 from collector.decode.line_format import Refused, TextRows
-from collector.decode.operators import carried
+from collector.decode.operators import carried, empty_maps
+from collector.decode.record_labels import with_labels
 from collector.decode.spans import Positions
 from collector.decode.text_layout import Cut, Layout, readable
 
@@ -52,10 +53,12 @@ def read_layouts(layouts: Sequence[Layout], lines: Lines, limits: Limits) -> Tex
 
 
 def _rows(lines: Lines, fields: Mapping[str, pa.StringArray], limits: Limits) -> tuple[pa.RecordBatch, Refused]:
-    known = {operator: text for operator, text in fields.items() if operator not in _NO_OPERATOR}
+    own = {operator: text for operator, text in fields.items() if operator not in _NO_OPERATOR}
     size = len(lines)
+    known, bits, attributes = with_labels(own, np.full(size, carried(own), np.uint64), empty_maps(size), lines)
     constants: dict[str, pa.Array] = {
-        "carried": pa.array(np.full(size, carried(known), np.uint64)),
+        "carried": pa.array(bits),
+        "attributes": attributes,
         "raw": lines.text,
         **lines.metadata,
         "_message": lines.message,

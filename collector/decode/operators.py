@@ -59,6 +59,8 @@ _OPERATOR_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("traceparent", TEXT, "REQ(TRACEPARENT), as logged"),
     ("connection_id", TEXT, "CONNECTION_ID"),
     ("stream_id", TEXT, "STREAM_ID"),
+    ("downstream_peer_metadata", TEXT, "FILTER_STATE(downstream_peer): Istio's object of the workload, as JSON"),
+    ("upstream_peer_metadata", TEXT, "FILTER_STATE(upstream_peer)"),
 )
 
 OPERATOR_NAMES: tuple[str, ...] = tuple(name for name, _, _ in _OPERATOR_FIELDS)

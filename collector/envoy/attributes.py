@@ -23,6 +23,8 @@ KEPT: tuple[str, ...] = (
     "content_type",
     "connection_id",
     "stream_id",
+    "downstream_peer_metadata",
+    "upstream_peer_metadata",
 )
 """Operators kept as attributes, under their own names."""
 

@@ -21,6 +21,7 @@ from collector.coded import Codes, Pool, groups, number_codes
 from collector.decode.operators import CARRIED_BIT, METADATA, OPERATORS
 from collector.envoy.attributes import with_operators
 from collector.envoy.endpoints import NO_END, End, Endpoints, Facts, resolve
+from collector.envoy.peers import LONGEST
 from collector.identity.own_pods import own_pods
 from collector.identity.principals import MAX_LENGTH
 from collector.identity.socket_addresses import AddressPool, Ports, ip_bytes
@@ -40,6 +41,8 @@ _TEXT_FACTS = (
     ("upstream_local", "upstream_local_uri_san"),
     ("downstream_tls", "downstream_tls_version"),
     ("upstream_tls", "upstream_tls_version"),
+    ("downstream_metadata", "downstream_peer_metadata"),
+    ("upstream_metadata", "upstream_peer_metadata"),
 )
 _FLAG_FACTS = (
     "has_http",
@@ -356,7 +359,8 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
     texts = [pool.encode(operators.column(operator)) for _, operator in _TEXT_FACTS]
     authority, sni, cluster = texts[2], texts[1], texts[0]
     # What is too long means nothing, and must not be remembered by the caches of what was worked out.
-    texts = [pool.map(codes, _bounded) for codes in texts]
+    bounded = [pool.map(codes, _bounded) for codes in texts[:-2]]
+    texts = bounded + [pool.map(codes, lambda text: text if len(text) <= LONGEST else "") for codes in texts[-2:]]
     told = pool.encode(operators.column("mesh"))
     ends, group = _facts(operators, np.where(told != 0, told, pool.code(mesh)).astype(np.int32), pool, texts, flags)
     trace, span = _traces(operators)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from collector.decode.operators import CARRIED_BIT
+from collector.envoy.peers import NO_PEER, Peer, parse_peer
 from collector.identity.clusters import NO_HOST, Cluster, Host, is_mesh_sni, parse_cluster, parse_host
 from collector.identity.kubernetes import NO_POD, Pod
 from collector.identity.principals import NOBODY, Principal, parse_principal
@@ -39,6 +40,8 @@ class Facts(NamedTuple):
     upstream_local: str = ""
     downstream_tls: str = ""
     upstream_tls: str = ""
+    downstream_metadata: str = ""
+    upstream_metadata: str = ""
     pod: Pod = NO_POD
     carried: int = 0
     """Bits of `operators.CARRIED_BIT`."""
@@ -172,6 +175,27 @@ def _peer(identity: Principal) -> End:
     )
 
 
+def _told(end: End, peer: Peer, identity: str = "") -> End:
+    """An end with what its own proxy tells of it; names that contradict the line's are not believed."""
+    if peer == NO_PEER or (end.namespace and peer.namespace and end.namespace != peer.namespace):
+        return end
+    return End(
+        cluster=end.cluster or peer.cluster,
+        namespace=end.namespace or peer.namespace,
+        workload=end.workload or peer.workload,
+        service=end.service or peer.service,
+        version=end.version or peer.version,
+        pod=end.pod or peer.pod,
+        principal=end.principal or parse_principal(identity).id,
+    )
+
+
+def _caller(facts: Facts, peer: Principal, tls: Tls) -> End:
+    """The downstream's end, for the callee's side and waypoints. Without mutual TLS its own word counts for nothing."""
+    told = parse_peer(facts.downstream_metadata) if tls == "mtls" else NO_PEER
+    return _told(_peer(peer), told, "" if facts.logs("downstream_peer_uri_san") else told.identity)
+
+
 def _callee(facts: Facts, cluster: Cluster, peer: Principal) -> tuple[End, bool]:
     """The destination on its own side, and whether only the caller named it."""
     end = _own(facts, parse_principal(facts.downstream_local))
@@ -276,6 +300,10 @@ def _logged(facts: Facts, reporter: Reporter) -> int:
     if reporter not in ("waypoint", "unknown"):
         told = _own(facts, NOBODY)
         fields |= {f"{own}_{part}" for part in End._fields if getattr(told, part)}
+    peer = parse_peer(facts.upstream_metadata if outbound else facts.downstream_metadata)
+    if outbound or downstream_tls_of(facts) == "mtls":
+        other = "destination" if outbound else "source"
+        fields |= {f"{other}_{part}" for part in Peer._fields if part != "identity" and getattr(peer, part)}
     if outbound and facts.logs("upstream_cluster") and not parse_cluster(facts.cluster).is_route:
         fields |= {"destination_service", "destination_namespace"}
     if facts.logs("upstream_host" if outbound else "downstream_local_address"):
@@ -313,19 +341,20 @@ def resolve(facts: Facts) -> Endpoints:
     if reporter in ("source", "gateway"):
         source = _own(facts, parse_principal(facts.upstream_local))
         destination, outside, weak = _target(facts, cluster, reporter, source.namespace)
+        destination = destination if outside else _told(destination, parse_peer(facts.upstream_metadata))
         direction = "egress" if outside else "ingress" if reporter == "gateway" else "east_west"
         by_address = cluster.passthrough
         # Of the edge, also at a gateway: how its clients outside came in says nothing of the call that it makes.
         tls = upstream_tls_of(facts)
     elif reporter == "waypoint":
-        source = _peer(peer)
+        source = _caller(facts, peer, tls)
         destination, outside, weak = _target(facts, cluster, reporter, peer.namespace)
         direction = "egress" if outside else "east_west"
         # It is reached through a tunnel (HBONE, by mutual TLS only), whose inner connection always looks plain.
         tunnelled = cluster.side == "waypoint" and facts.tunnels
         tls = "mtls" if tls == "mtls" or tunnelled else "unknown"
     elif reporter == "destination":
-        source = _peer(peer)
+        source = _caller(facts, peer, tls)
         destination, weak = _callee(facts, cluster, peer)
     else:
         source = _peer(NOBODY)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from collector.decode import envoy_text, istio_text
 from collector.decode.calls_json import DESTINATIONS, LARGEST, VOCABULARIES
-from collector.decode.envoy_json import KEYS, spellings
+from collector.decode.envoy_keys import KEYS, spellings
 from collector.decode.operators import OPERATORS
 from collector.decode.text_layout import Layout
 from eastwatch.pages.markdown import code, codes, table

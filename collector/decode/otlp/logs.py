@@ -2,7 +2,9 @@
 
 Four forms are lines: a text body (the filelog receiver's, or Istio's OTLP provider), a structured body, attributes
 alone (Envoy's own OTLP access logger), and the text of a protobuf entry (the receiver `envoyals`). The latter three are
-written as one JSON object and read like any JSON line. A record's own time and trace stand in for what a line lacks.
+written as one JSON object and read like any JSON line. A record's own time and trace stand in for what a line lacks; so
+do its attributes beside a text body (`record_labels`). Where nobody adds the pod to the resource, the name of the Envoy
+node tells it: `sidecar~IP~POD.NAMESPACE~DOMAIN`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collector.decode.otlp.attributes import Attributes, children, nest
 from collector.decode.otlp.envoyals import entry
 from collector.decode.otlp.records import Records, in_range, microseconds, places, too_many
 from collector.decode.otlp.text import any_value_text, compact_json, hex_ids, map_of, offsets_of, utf8
+from collector.decode.record_labels import LABELS
 from storage.tables import LOGGED_BIT
 
 _NO_TEXT = "a log record without a line: expected a text body, or an access log's keys in its body or attributes"
@@ -41,6 +44,14 @@ _POD_KEYS = {
 _LABEL_PREFIXES = (b"k8s.pod.labels.", b"k8s.pod.label.")
 _FILE = "log.file.path"
 _POD_FILE = re.compile(r"/pods/([^/_]+)_([^/_]+)_[^/_]+/([^/]+)/[^/]+$")
+# What the receivers filelog and envoyals, the kubelet and Docker say of the record, not of the call.
+_NO_LABEL = re.compile(
+    r"(?:log|k8s|container|host|service)\..*|host|log|logtag|stream|time|api_version|log_type", re.DOTALL
+)
+# Istio's id of a node, as Envoy's resource has it, or within the printed node of the receiver envoyals.
+_NODE_KEYS = ("node_name", "node")
+_NODE = re.compile(r"(?:^|\")(?:sidecar|router|waypoint)~([0-9a-fA-F:.]{2,45})~([a-z0-9.-]{1,253})\.([a-z0-9-]{1,63})~")
+_NODE_COLUMNS = ("pod_ip", "pod_name", "pod_namespace")
 _FILE_COLUMNS = ("pod_namespace", "pod_name", "container")
 
 
@@ -88,6 +99,9 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
     picked = attributes.pick(_FILE)
     if picked.any:
         metadata = _pod_of_files(picked.text(), metadata)
+    labels = _labels(attributes, ~(needs_object | als))
+    if labels is not None:
+        metadata[LABELS] = labels
     rows_of = pa.array(owner)
     lines = Lines(
         found.spans,
@@ -101,6 +115,21 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
     }
     wrong = {_NO_TEXT: without, **too_many(attributes, limits)}
     return LogLines(lines, Records("logs", message, columns, wrong, number))
+
+
+def _labels(attributes: Attributes, where: npt.NDArray[np.bool_]) -> pa.MapArray | None:
+    """What the attributes of the records `where` say of their lines; None where there is nothing."""
+    if not len(attributes.key) or not where.any():
+        return None
+    keys = utf8(attributes.key).dictionary_encode()
+    is_label = np.array([_NO_LABEL.fullmatch(key) is None for key in keys.dictionary.to_pylist()], np.bool_)
+    chosen = is_label[keys.indices.to_numpy()] & where[attributes.owner]
+    if not chosen.any():
+        return None
+    at = pa.array(np.flatnonzero(chosen))
+    counts = np.bincount(attributes.owner[chosen], minlength=attributes.records)
+    offsets = pa.array(offsets_of(counts), pa.int32())
+    return pa.MapArray.from_arrays(offsets, keys.take(at).cast(pa.string()), attributes.text.take(at))
 
 
 def _objects(rows: Any, attributes: Attributes, where: npt.NDArray[np.int64]) -> list[bytes]:
@@ -131,10 +160,14 @@ def _objects(rows: Any, attributes: Attributes, where: npt.NDArray[np.int64]) ->
 
 def _pod_of_resources(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) -> dict[str, pa.Array]:
     attributes = Attributes(resources.field("attributes"))
-    attributes.index(frozenset(key.encode() for keys in _POD_KEYS.values() for key in keys))
+    attributes.index(frozenset(key.encode() for keys in (*_POD_KEYS.values(), _NODE_KEYS) for key in keys))
     rows = pa.array(of_row)
     found = {name: attributes.pick(*keys) for name, keys in _POD_KEYS.items()}
-    columns = {name: picked.text().take(rows) for name, picked in found.items() if picked.any}
+    columns = {name: picked.text() for name, picked in found.items() if picked.any}
+    node = attributes.pick(*_NODE_KEYS)
+    if node.any:
+        _add_node(columns, node.text())
+    columns = {name: column.take(rows) for name, column in columns.items()}
     for prefix in _LABEL_PREFIXES:
         if pc.any(pc.starts_with(attributes.key, prefix)).as_py():
             is_label = pc.starts_with(attributes.key, prefix)
@@ -148,6 +181,16 @@ def _pod_of_resources(resources: pa.StructArray, of_row: npt.NDArray[np.int32]) 
             columns["pod_labels"] = labels.cast(TEXT_MAP).take(rows)
             break
     return columns
+
+
+def _add_node(columns: dict[str, pa.Array], nodes: pa.StringArray) -> None:
+    """The pod of Istio's nodes, for resources that do not name theirs."""
+    matches = [None if node is None else _NODE.search(node) for node in nodes.to_pylist()]
+    named = columns["pod_name"].is_valid() if "pod_name" in columns else pa.array(np.zeros(len(nodes), np.bool_))
+    for place, name in enumerate(_NODE_COLUMNS, 1):
+        told = pa.array([None if m is None else m[place] for m in matches], pa.string())
+        told = pc.if_else(named, pa.scalar(None, pa.string()), told)
+        columns[name] = pc.coalesce(columns[name], told) if name in columns else told
 
 
 def _pod_of_files(paths: pa.StringArray, metadata: dict[str, pa.Array]) -> dict[str, pa.Array]:

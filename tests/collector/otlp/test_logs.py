@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -76,6 +77,112 @@ def test_a_text_body() -> None:
     decoded = logs({"body": {"string_value": TEXT + "\n"}})
     same_call(decoded.tables["calls"].to_pylist()[0], TEXT)
     assert not decoded.dead
+
+
+LABELS = {
+    "downstream_peer_uri_san": "spiffe://cluster.local/ns/foo/sa/sleep",
+    "upstream_request_attempt_count": "2",
+    "user_agent": "never: the line tells its own",
+    "tenant": "blue",
+    "absent": "-",
+}
+
+
+def test_labels_beside_a_text_body_stand_in_for_what_the_line_lacks() -> None:
+    labelled = {"attributes": [attribute(key, value) for key, value in LABELS.items()]}
+    texts = [{"body": {"string_value": TEXT}}, {"body": {"string_value": TEXT}, **labelled}]
+    texts.append({"body": {"string_value": TEXT.replace('"curl', '"my "odd" curl')}, **labelled})
+    texts.append({"body": {"string_value": json.dumps({**OBJECT, "downstream_peer_uri_san": "-"})}, **labelled})
+    rows = {row["_record"]: row for row in logs(*texts).tables["calls"].to_pylist()}
+    same_call(rows[0], TEXT)
+    bit = 1 << LOGGED_BIT["source_principal"]
+    for number, row in rows.items():
+        if number:
+            found = (row["source_principal"], row["source_namespace"], row["attempt"], row["tls"])
+            assert found == (LABELS["downstream_peer_uri_san"], "foo", 2, "mtls")
+            assert dict(row["attributes"]) == {"tenant": "blue"}
+            assert row["logged"] & bit
+    assert not rows[0]["logged"] & bit
+    assert rows[1]["user_agent"] == "curl/7.73.0"
+
+
+def test_what_a_collector_says_of_the_record_is_no_label() -> None:
+    said = {"log.file.name": "0.log", "log.iostream": "stdout", "logtag": "F", "time": "2020-11-25T21:26:18Z"}
+    record = {"body": {"string_value": TEXT}, "attributes": [attribute(key, value) for key, value in said.items()]}
+    same_call(logs(record).tables["calls"].to_pylist()[0], TEXT)
+
+
+PEER = {
+    "name": "sleep-6d4b8f7c9-x2x9z",
+    "namespace": "foo",
+    "workload": "sleep",
+    "cluster": "c1",
+    "service": "sleep",
+    "revision": "v1",
+    "identity": "spiffe://cluster.local/ns/foo/sa/sleep",
+}
+OLD_PEER = {"NAME": "sleep-6d4b8f7c9-x2x9z", "NAMESPACE": "foo", "WORKLOAD_NAME": "sleep", "CLUSTER_ID": "c1"}
+
+
+@pytest.mark.parametrize(("key", "peer"), [("downstream_peer", PEER), ("wasm.downstream_peer", OLD_PEER)])
+def test_the_peers_metadata_names_the_caller(key: str, peer: dict[str, str]) -> None:
+    record = {"body": {"string_value": TEXT}, "attributes": [attribute(key, json.dumps(peer))]}
+    (row,) = logs(record).tables["calls"].to_pylist()
+    expected = {
+        "source_cluster": "c1",
+        "source_namespace": "foo",
+        "source_workload": "sleep",
+        "source_pod": "sleep-6d4b8f7c9-x2x9z",
+        "source_principal": peer.get("identity", ""),
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert row["logged"] >> LOGGED_BIT["source_workload"] & 1
+
+
+def test_a_callers_word_counts_for_nothing_without_mutual_tls() -> None:
+    plain = TEXT.replace("outbound_.8000_._.httpbin.foo.svc.cluster.local", "-")
+    other = attribute("downstream_peer_uri_san", "spiffe://cluster.local/ns/bar/sa/mallory")
+    peer = attribute("downstream_peer", json.dumps(PEER))
+    rows = (
+        logs(
+            {"body": {"string_value": plain}, "attributes": [peer]},
+            {"body": {"string_value": TEXT}, "attributes": [peer, other]},
+            {"body": {"string_value": TEXT}, "attributes": [attribute("downstream_peer", "{not JSON")]},
+        )
+        .tables["calls"]
+        .to_pylist()
+    )
+    assert [row["source_workload"] for row in rows] == ["", "", ""]
+    assert [row["source_namespace"] for row in rows] == ["", "bar", ""]
+
+
+def test_the_calleds_metadata_names_its_workload() -> None:
+    peer = json.dumps({**PEER, "workload": "httpbin-v1", "name": "httpbin-v1-6d4b8f7c9-x2x9z", "service": "httpbin"})
+    text = TEXT.replace("inbound|8000||", "outbound|8000||httpbin.foo.svc.cluster.local").replace("outbound_", "x")
+    (row,) = (
+        logs({"body": {"string_value": text}, "attributes": [attribute("upstream_peer", peer)]})
+        .tables["calls"]
+        .to_pylist()
+    )
+    assert (row["reporter"], row["destination_service"], row["destination_workload"]) == (
+        "source",
+        "httpbin",
+        "httpbin-v1",
+    )
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"node_name": "sidecar~10.44.1.27~httpbin-6d4b8f7c9-x2x9z.foo~foo.svc.cluster.local", "log_name": "x"},
+        {"node": 'id:"sidecar~10.44.1.27~httpbin-6d4b8f7c9-x2x9z.foo~foo.svc.cluster.local" cluster:"httpbin.foo"'},
+    ],
+)
+def test_istios_name_of_the_node_is_the_pod(resource: dict[str, str]) -> None:
+    same_call(logs({"body": {"string_value": TEXT}}, resource=resource).tables["calls"].to_pylist()[0], TEXT)
+    both = {**resource, "k8s.pod.name": "other-6d4b8f7c9-x2x9z", "k8s.namespace.name": "bar"}
+    (row,) = logs({"body": {"string_value": TEXT}}, resource=both).tables["calls"].to_pylist()
+    assert (row["destination_pod"], row["destination_namespace"]) == ("other-6d4b8f7c9-x2x9z", "bar")
 
 
 def test_a_json_body() -> None:
