@@ -6,7 +6,7 @@ joins its node instead of making a second one.
 
 A node is `namespace/service`; the service is the first known of service, workload, service account. Without a namespace
 it is the bare name, and a bare name joins its only namespaced match. A verified identity that names no account is a
-node of its own. Hosts outside are `external:HOST`.
+node of its own. Hosts outside are `external:HOST`; a private address that nobody names is a node of that address.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ class Names:
                     Segment(i.valid_from, i.valid_to, self._join(i.namespace, i.service or i.workload or i.name))
                     for i in intervals
                 ],
-                EXTERNAL + host,
+                host if _is_private(host) else EXTERNAL + host,
             )
         if hosts := self._intervals("host", endpoint.cluster, "", host):
             return self._named_segments(hosts, host)
@@ -329,6 +329,18 @@ def _with_gaps(segments: Sequence[Segment], otherwise: str) -> Sequence[Segment]
     if at < ALWAYS[1]:
         filled.append(Segment(at, ALWAYS[1], otherwise))
     return filled
+
+
+_PRIVATE = tuple(
+    ipaddress.ip_network(network)
+    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+"""RFC 1918, RFC 6598 and RFC 4193: addresses of pods, nodes and networks of one's own, never of the internet."""
+
+
+def _is_private(address: str) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in _PRIVATE if network.version == parsed.version)
 
 
 def _is_address(host: str) -> bool:

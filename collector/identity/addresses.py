@@ -27,6 +27,8 @@ __all__ = ["AddressBook", "Owner", "complete"]
 Mask = npt.NDArray[np.bool_]
 _PARTS = ("cluster", "namespace", "workload", "service", "version", "pod", "principal")
 _NOBODY = Owner(is_pod=False)
+GATEWAY_PRODUCTS = {"envoy_gateway": "envoy-gateway", "emissary": "emissary-ingress"}
+"""`mesh` of lines that only gateways write → the name of a gateway that has no other."""
 _OWN_ADDRESSES = ("_upstream_local_ip", "_downstream_remote_ip", "_downstream_local_ip")
 _AUXILIARY = frozenset(
     {
@@ -94,6 +96,7 @@ def complete(calls: pa.RecordBatch, book: AddressBook) -> pa.RecordBatch:
     _fill_source(work, book, own)
     _fill_destination(work, book)
     _from_pods(work)
+    _name_gateways(work)
     _direct(work)
     return _finish(work)
 
@@ -191,6 +194,23 @@ def _from_pods(work: _Work) -> None:
         nameless = (named == 0) & (pod != 0)
         if nameless.any():
             work.set_text(f"{side}_workload", nameless, work.pool.map(pod, workload_of))
+
+
+def _name_gateways(work: _Work) -> None:
+    """A gateway of which nothing is known, not even an address, goes by its product's name.
+
+    With an address it is derived: address_edges.sql has the same names for those that nobody names then.
+    """
+    if "mesh" not in work.calls.schema.names:
+        return
+    known = work.address["source_ip"] != 0
+    for part in ("workload", "service", "principal"):
+        known |= work.text[f"source_{part}"] != 0
+    nameless = ~known & work.is_text("reporter", "gateway")
+    if nameless.any():
+        mesh = work.pool.encode(work.calls.column("mesh"))
+        product = work.pool.map(mesh, lambda name: GATEWAY_PRODUCTS.get(name, ""))
+        work.set_text("source_service", nameless & (product != 0), product)
 
 
 def _find(work: _Work, book: AddressBook, address: str, rows: Mask) -> Int64s:

@@ -56,7 +56,7 @@ def test_an_address_belongs_to_whoever_came_last_and_has_not_gone(claims: list[t
     for time in range(22):
         (node,) = [s.node for s in segments if s.valid_from <= time < s.valid_to]
         last = max((claim for claim in starts.values() if claim[0] <= time), default=None)
-        expected = f"shop/{last[2]}" if last and time < last[1] else "external:10.0.0.1"
+        expected = f"shop/{last[2]}" if last and time < last[1] else "10.0.0.1"
         assert node == expected
 
 
@@ -115,6 +115,14 @@ def test_node_ids_split_again(namespace: str, service: str) -> None:
     assert not found.startswith("external:")
     assert found.count("/") == bool(namespace)
     assert node_id("", namespace).startswith("external:") is False
+
+
+def test_a_private_address_that_nobody_names_is_no_host_of_the_internet() -> None:
+    names = Names([], [])
+    for address in ("10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.7", "fd00::1"):
+        assert node(names, host=address) == address
+    for address in ("8.8.8.8", "172.32.0.1", "2001:4860::1", "169.254.169.254"):
+        assert node(names, host=address) == f"external:{address}"
 
 
 def test_names_never_take_the_form_of_another_kind_of_node() -> None:

@@ -83,6 +83,7 @@ EMISSARY_UNHEALTHY = (
     '"10.52.2.21" "Go-http-client/1.1" "c8d23a4b-c203-468a-abfb-ef47aca58e23" "ambassador" "-"'
 )
 EMISSARY_TCP = 'ACCESS [2019-04-06T06:20:05.972Z] "- - -" 0 UF,URX 0 0 0 - "-" "-" "-" "-" "127.0.0.1:9200"'
+EMISSARY_NOBODY = EMISSARY_TEXT.replace("10.52.2.21", "-").replace("10.55.253.138", "10.1.2.3")
 AMBASSADOR = {
     "kubernetes": {
         "namespace_name": "ambassador",
@@ -95,11 +96,24 @@ AMBASSADOR = {
 def test_emissary_text(engine: Engine) -> None:
     lines = [EMISSARY_TEXT, EMISSARY_UNHEALTHY, EMISSARY_TCP]
     found = edges(ingested(engine, [json.dumps({"log": line, **AMBASSADOR}) for line in lines]))
-    edge = found["ambassador/ambassador", "external:10.55.253.138"]
-    assert (edge.requests, edge.statuses) == (1, {"200": 1})
+    # A pod that nobody knows is no host of the internet.
+    edge = found["ambassador/ambassador", "10.55.253.138"]
+    assert (edge.requests, edge.statuses, edge.direction) == (1, {"200": 1}, "ingress")
     rows = engine.query("SELECT toString(mesh) AS mesh, toString(reporter) AS reporter, status FROM calls").to_pylist()
     assert sorted(row["status"] for row in rows) == [0, 200, 503]
     assert {(row["mesh"], row["reporter"]) for row in rows} == {("emissary", "gateway")}
+
+
+def test_gateways_without_their_pods(engine: Engine) -> None:
+    """Lines as the proxies print them, without a log shipper's metadata: the product's name stands for the gateway."""
+    found = ingested(engine, [EMISSARY_TEXT, json.dumps(ROUTED), EMISSARY_NOBODY])
+    assert {(edge.source, edge.destination, edge.direction) for edge in found.edges} == {
+        ("emissary-ingress", "10.55.253.138", "ingress"),
+        ("emissary-ingress", "10.1.2.3", "ingress"),
+        ("envoy-gateway", "test/backend-https", "ingress"),
+    }
+    kinds = {node.id: node.kind for node in found.nodes}
+    assert (kinds["emissary-ingress"], kinds["envoy-gateway"]) == ("gateway", "gateway")
 
 
 def test_emissary_json(engine: Engine) -> None:

@@ -2,7 +2,8 @@
 --
 -- An address is the pod or service that the alias table names at the time of the call; if that table never knew it, the
 -- workload that the lines within an hour name for it themselves, where they agree; else, for a caller, the one
--- source-side line of the same request id to the same destination. What stays unresolved is the unknown caller, or a
+-- source-side line of the same request id to the same destination. A gateway of Envoy Gateway or Emissary that nobody can name
+-- goes by its product's name (as Kong and ingress-nginx do). What else stays unresolved is the unknown caller, or a
 -- host outside named by its address; the callee of its own sidecar's line is no host outside, whatever its name.
 --
 -- Inputs: since, until (UTC seconds, whole minutes), generation, derived_on (as trace_edges). Output: derived_edges_1m.
@@ -73,7 +74,8 @@ WITH
                     (toString(a.cluster), toString(a.namespace), toString(a.workload), toString(a.service), toString(a.version), ''),
                 (l.names.3 != '' OR l.names.4 != ''), l.names,
                 (s.names.3 != '' OR s.names.4 != '' OR s.names.6 != ''), s.names,
-                ('', '', '', '', '', '')) AS source
+                ('', '', '', if(u.reporter = 'gateway',
+                    transform(toString(u.mesh), ['envoy_gateway', 'emissary'], ['envoy-gateway', 'emissary-ingress'], ''), ''), '', '')) AS source
         FROM unnamed AS u
         ASOF LEFT JOIN named_addresses AS a ON u.source_ip = a.ip AND u.ts >= a.valid_from
         LEFT JOIN spoken_for AS l ON u.source_ip = l.ip
