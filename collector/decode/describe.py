@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
 
+import msgspec
+
+from collector.decode.envelope import without_prefix
+from collector.decode.json_lists import records_of
+from collector.decode.line_formats import form_of
 from collector.decode.sniff import whole_message_format
 
 _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -41,6 +47,8 @@ _TEXT: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 
 _MOST_NAMED = 3
 _MOST_LOOKED_AT = 2000
+_MOST_PARSED = 1 << 20
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def expectation(accepted: Set[str]) -> str:
@@ -70,17 +78,33 @@ _SPANS = (
 
 def looks_like(message: bytes, format: str) -> str:
     """`; it looks like ...`, for the reason of a message that `format` could not read; empty if nothing can be said."""
-    found = whole_message_format(message)
-    head = message[:_MOST_LOOKED_AT]
-    if not found:
-        found = next((name for pattern, name in _SPANS if pattern.search(head)), "")
-    if not found:
-        found = next((words for pattern, words in _LOOKS if pattern.match(head)), "")
+    found = whole_message_format(message) or _of_record(message)
     return f"; it looks like {found}" if found and found != format else ""
+
+
+def _of_record(message: bytes) -> str:
+    """What the first record of lines or of a list looks like."""
+    small = message if len(message) <= _MOST_PARSED else message[: message.find(b"\n", 0, _MOST_PARSED) + 1]
+    records = records_of(small)
+    line = without_prefix(small.strip().partition(b"\n")[0].rstrip()) if not records else records[0]
+    for record in (line, small):
+        with suppress(ValueError, RecursionError):
+            keys = set(_OBJECT.decode(record))
+            return form_of(keys) or describe_object(keys)
+    begin = (line or message)[:_MOST_LOOKED_AT]
+    found = next((name for pattern, name in _SPANS if pattern.search(begin)), "")
+    found = found or next((words for pattern, _, words in _TEXT if pattern.match(begin)), "")
+    return found or next((words for pattern, words in _LOOKS if pattern.match(begin)), "")
+
+
+def describe_object(keys: Iterable[str]) -> str:
+    """An object of no known format."""
+    listed = list(keys)
+    shown = ", ".join(repr(key[:40]) for key in listed[:8]) + (", ..." if len(listed) > 8 else "")
+    return f"a JSON object with keys {shown}"
 
 
 def describe_keys(form: str, keys: Sequence[str], accepted: Set[str]) -> str:
     """Why a JSON object was not read."""
-    shown = ", ".join(repr(key[:40]) for key in keys[:8]) + (", ..." if len(keys) > 8 else "")
-    looks = f"looks like {form}" if form else f"a JSON object with keys {shown}"
+    looks = f"looks like {form}" if form else describe_object(keys)
     return f"not recognised: {looks}; {expectation(accepted)}"

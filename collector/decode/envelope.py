@@ -122,6 +122,12 @@ _PREFIX = re.compile(
 )
 
 
+def without_prefix(line: bytes) -> bytes:
+    """One line without what `strip_prefixes` takes away."""
+    found = _PREFIX.match(line[:512])
+    return line if found is None else line[found.end() :]
+
+
 def strip_prefixes(lines: Lines) -> Lines:
     """Lines without the prefixes of container runtimes and `kubectl logs`; others are not touched."""
     content, starts, ends = lines.spans.content, lines.spans.starts, lines.spans.ends

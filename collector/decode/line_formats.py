@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from collector.decode import (
     calico_json,
@@ -23,6 +23,7 @@ from collector.decode import (
     ztunnel_json,
     ztunnel_text,
 )
+from collector.decode.envelope import is_envelope
 from collector.decode.line_format import JsonFormat, LineFormat, TextFormat
 
 JSON_FORMATS: tuple[JsonFormat, ...] = (
@@ -50,3 +51,11 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
 BY_NAME: Mapping[str, LineFormat] = {form.name: form for form in (*JSON_FORMATS, *TEXT_FORMATS)}
 LINE_FORMATS: tuple[str, ...] = tuple(BY_NAME)
 """Names of the line formats."""
+
+
+def form_of(keys: Set[str]) -> str:
+    """The format of a JSON object by its keys: a line format, `envelope`, or `""`."""
+    if "log" in keys:
+        return "envelope"
+    form = next((form.name for form in JSON_FORMATS if form.recognises(keys)), "")
+    return form or ("envelope" if is_envelope(keys) else "")

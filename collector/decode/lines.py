@@ -22,12 +22,12 @@ import pyarrow as pa
 from collector.contract import MESSAGE, DeadLetter, Decoded
 from collector.decode.cloud_logging import holds_text
 from collector.decode.describe import describe_keys, describe_line
-from collector.decode.envelope import ENVELOPE_KEYS, Lines, is_envelope, opened, split_lines, strip_prefixes
+from collector.decode.envelope import ENVELOPE_KEYS, Lines, opened, split_lines, strip_prefixes
 from collector.decode.json_lists import opened_lists
 from collector.decode.json_shapes import Shape, shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.line_format import JsonFormat
-from collector.decode.line_formats import BY_NAME, JSON_FORMATS, LINE_FORMATS, TEXT_FORMATS
+from collector.decode.line_formats import BY_NAME, JSON_FORMATS, LINE_FORMATS, TEXT_FORMATS, form_of
 from collector.decode.spans import Positions, bounds
 
 _KNOWN: Mapping[str, Set[str]] = {"envelope": ENVELOPE_KEYS, **{form.name: form.known for form in JSON_FORMATS}}
@@ -36,14 +36,6 @@ MAX_LETTERS = 1000
 """Dead letters of one message that is a list: a list of ten million empty objects must not become as many rows."""
 # Bodies that are cut into lines together: int32 positions reach 2 GiB.
 _CHUNK_BYTES = 1 << 29
-
-
-def form_of(keys: Set[str]) -> str:
-    """The format of a JSON object by its keys: a line format, `envelope`, or `""`."""
-    if "log" in keys:
-        return "envelope"
-    form = next((form.name for form in JSON_FORMATS if form.recognises(keys)), "")
-    return form or ("envelope" if is_envelope(keys) else "")
 
 
 @dataclass(slots=True)
@@ -175,8 +167,11 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
 
     def classify(keys: Set[str]) -> str:
         form = form_of(keys)
-        # What was named is believed, so that what is missing gets a precise reason; but not against most of the keys.
-        if explicit in _KNOWN and (form == "" or (form in BY_NAME and _mostly(keys, _KNOWN[explicit]))):
+        # What was named is believed, so that what is missing gets a precise reason; but not against most of the keys,
+        # nor where another format knows more of them.
+        if explicit in _KNOWN and (
+            form == "" or (form in BY_NAME and _mostly(keys, _KNOWN[explicit], _KNOWN.get(form)))
+        ):
             return explicit
         return form
 
@@ -206,8 +201,9 @@ def _without_texts(shape: Shape) -> list[Shape]:
     return [texts] if held.all() else [texts, shape.filter(~held)]
 
 
-def _mostly(keys: Set[str], known: Set[str]) -> bool:
-    return 2 * len(keys & known) > len(keys)
+def _mostly(keys: Set[str], known: Set[str], others: Set[str] | None) -> bool:
+    own = len(keys & known)
+    return 2 * own > len(keys) and own >= len(keys & (others or frozenset()))
 
 
 def _read_text(lines: Lines, accepted: Set[str], format: str, limits: Limits, rows: LineRows) -> None:

@@ -41,16 +41,6 @@ def test_lines_of_nginx_are_cut_as_the_expression_says(values: list[bytes]) -> N
         assert (name, fast.fields[name].to_pylist()) == (name, text.to_pylist())
 
 
-@pytest.mark.parametrize("name", [*BY_FORMAT, "envoy_json", "istio_text", "calls_json"])
-def test_a_line_of_another_format_is_told_by_its_name(name: str) -> None:
-    others = [(other, line) for other, lines in BY_FORMAT.items() for line in lines if other != name]
-    decoded = decoder(name).decode(of([line.encode() for _, line in others]))
-    assert decoded.tables == {}
-    said = {letter.message: letter.reason for letter in decoded.dead}
-    for place, (other, line) in enumerate(others):
-        assert "looks like" in said[place] and other in said[place].partition("expected")[0], (line, said[place])
-
-
 @pytest.mark.parametrize("name", BY_FORMAT)
 def test_auto_finds_the_format(name: str) -> None:
     decoded = decoder("auto").decode(of([line.encode() for line in BY_FORMAT[name]]))
