@@ -5,7 +5,8 @@
 Known wrappings: the container runtime's prefix (`TIME stdout F `), `kubectl logs --timestamps` and `--prefix`,
 Docker's json-file (`log`, `stream`, `time`), Fluent Bit and Fluentd (`log` or `message` beside `kubernetes`), Filebeat
 and Vector (`message` beside `kubernetes`), Google Pub/Sub (`message` beside `subscription`), Cloud Logging
-(`jsonPayload` or `textPayload` beside `resource`). What they say of the pod becomes the metadata columns.
+(`jsonPayload` or `textPayload` beside `resource`), a JSON string (the Collector's encoding `raw`). What they say of the
+pod becomes the metadata columns.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -188,15 +191,40 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
     ]
     outer = lines.take(shape.rows)
     metadata = {**outer.metadata, **metadata_of(shape), **cloud_logging.metadata_of(columns)}
-    # A line of the file may hold several of the proxy's: they keep the place of the one that held them.
-    inner_lines = split_lines(pc.fill_null(texts, "").cast(pa.large_binary()))
-    if len(empty):
-        inner_lines = inner_lines.take(
-            np.flatnonzero(~np.isin(inner_lines.message.to_numpy(zero_copy_only=False), empty))
-        )
-    holder = inner_lines.message
+    return _inside(outer, pc.fill_null(texts, ""), metadata), refused
+
+
+def _inside(outer: Lines, texts: pa.StringArray, metadata: Mapping[str, pa.Array]) -> Lines:
+    """The lines in `texts`, one text for each of `outer`; each may hold several, which keep the place of its own."""
+    inner = split_lines(texts.cast(pa.large_binary()))
+    holder = inner.message
     held = {name: column.take(holder) for name, column in metadata.items()}
-    return Lines(inner_lines.spans, outer.message.take(holder), outer.record.take(holder), held), refused
+    return Lines(inner.spans, outer.message.take(holder), outer.record.take(holder), held)
+
+
+_STRING = msgspec.json.Decoder(str)
+
+
+def opened_strings(lines: Lines) -> tuple[Lines | None, Positions]:
+    """Lines that are JSON strings, as the Collector's encoding `raw` writes a body of text.
+
+    Returns:
+        what stands in them, None where there are none; and the rows of all other lines.
+    """
+    content, starts, ends = lines.spans.content, lines.spans.starts, lines.spans.ends
+    suspects = np.flatnonzero(ends - starts >= 2)
+    suspects = suspects[(content[starts[suspects]] == 34) & (content[ends[suspects] - 1] == 34)]
+    texts: dict[int, str] = {}
+    for row in suspects.tolist():
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            if text := _STRING.decode(lines.spans[row]).strip():
+                texts[row] = text
+    others = np.ones(len(lines), np.bool_)
+    others[list(texts)] = False
+    if not texts:
+        return None, np.flatnonzero(others)
+    outer = lines.take(np.array([*texts]))
+    return _inside(outer, pa.array(texts.values(), pa.string()), outer.metadata), np.flatnonzero(others)
 
 
 def metadata_of(shape: Shape) -> dict[str, pa.Array]:

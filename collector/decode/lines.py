@@ -22,7 +22,7 @@ import pyarrow as pa
 from collector.contract import MESSAGE, DeadLetter, Decoded
 from collector.decode.cloud_logging import holds_text
 from collector.decode.describe import describe_keys, describe_line
-from collector.decode.envelope import ENVELOPE_KEYS, Lines, opened, split_lines, strip_prefixes
+from collector.decode.envelope import ENVELOPE_KEYS, Lines, opened, opened_strings, split_lines, strip_prefixes
 from collector.decode.json_lists import opened_lists
 from collector.decode.json_shapes import Shape, shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
@@ -151,6 +151,11 @@ def _read(lines: Lines, accepted: Set[str], format: str, limits: Limits, rows: L
         lines = lines.take(np.flatnonzero(length <= limits.record_bytes))
         if not len(lines):
             return
+    if depth < _MOST_ENVELOPES:
+        inner, others = opened_strings(lines)
+        if inner is not None:
+            _read(inner, accepted, format, limits, rows, depth + 1)
+            lines = lines.take(others)
     spans = lines.spans
     is_json = np.zeros(len(spans), np.bool_)
     filled = np.flatnonzero(spans.ends > spans.starts)
@@ -158,7 +163,7 @@ def _read(lines: Lines, accepted: Set[str], format: str, limits: Limits, rows: L
     if is_json.any():
         chosen = lines if is_json.all() else lines.take(np.flatnonzero(is_json))
         _read_json(chosen, accepted, format, limits, rows, depth)
-    if not is_json.all():
+    if len(spans) and not is_json.all():
         _read_text(lines.take(np.flatnonzero(~is_json)), accepted, format, limits, rows)
 
 

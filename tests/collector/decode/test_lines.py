@@ -385,6 +385,21 @@ def test_line_parsed_by_the_shipper_keeps_its_pod() -> None:
     assert operators_of(json.dumps(nested))[0]["response_code"] == 200
 
 
+def test_a_json_string_holds_the_line() -> None:
+    # The Collector's encoding `raw` writes a body of text so.
+    lines = [json.dumps(samples.CLIENT + "\n"), json.dumps(samples.JSON), json.dumps({"log": samples.SERVER})]
+    lines.append(json.dumps(lines[2]))
+    rows = operators_of("\n".join([*lines, samples.DENIED]))
+    assert [row["_record"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["request_id"] for row in rows[2:4]] == [operators_of(samples.SERVER)[0]["request_id"]] * 2
+
+
+@pytest.mark.parametrize("line", ['"', '""', '"a" b"', '"\\ud800"', '" "', '"' * 99, '"' + "\\\\" * 99 + '"'])
+def test_a_string_without_a_line_is_a_dead_letter_as_it_was_sent(line: str) -> None:
+    (letter,) = decoder("auto").decode(pa.array([line.encode()], pa.large_binary())).dead
+    assert letter.payload == line.encode()
+
+
 def test_an_envelope_may_hold_several_lines() -> None:
     rows = operators_of(
         json.dumps({"log": f"{samples.CLIENT}\r\n{samples.SERVER}\n", "kubernetes": {"pod_name": "a-1"}}),
