@@ -43,6 +43,7 @@ def span(ts_s: float, span_id: str, parent: str, service: str, kind: str, **fiel
         "namespace": "",
         "shared": 0,
         "error": 0,
+        "http_status": 0,
         "duration_us": 1000,
         "peer_service": "",
         "peer_host": "",

@@ -14,7 +14,7 @@ from analyzers.dependencies.derive import derive
 from analyzers.dependencies.service_map import service_map
 from storage.engine import Engine
 from tests.analyzers.records import insert_spans, span
-from tests.analyzers.trace_reference import Row, trace_rows
+from tests.analyzers.trace_reference import Row, Told, trace_rows, trace_statuses
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 KINDS = ("client", "server", "server", "producer", "consumer", "internal")
@@ -22,16 +22,21 @@ KINDS = ("client", "server", "server", "producer", "consumer", "internal")
 
 def derived_rows(engine: Engine) -> Counter[Row]:
     """What the store holds as current trace edges, in the reference's form."""
+    return derived(engine)[0]
+
+
+def derived(engine: Engine) -> tuple[Counter[Row], Counter[Told]]:
     found = engine.query(
         """
         SELECT reporter, direction, source_namespace, source_service, destination_namespace, destination_service,
-            sum(requests) AS requests, sum(errors) AS errors
+            sum(requests) AS requests, sum(errors) AS errors, sumMap(statuses) AS statuses
         FROM derived_edges_1m
         WHERE (kind, minute, generation) IN
             (SELECT kind, period, max(generation) FROM derived_periods WHERE grain = '1m' GROUP BY kind, period)
         GROUP BY ALL SETTINGS prefer_column_name_to_alias = 1"""
     )
     rows: Counter[Row] = Counter()
+    statuses: Counter[Told] = Counter()
     for row in found.to_pylist():
         source = "/".join(filter(None, (row["source_namespace"], row["source_service"])))
         destination = "/".join(filter(None, (row["destination_namespace"], row["destination_service"])))
@@ -39,7 +44,9 @@ def derived_rows(engine: Engine) -> Counter[Row]:
             destination = f"external:{destination}"
         rows[row["reporter"], source, destination, True] += row["errors"]
         rows[row["reporter"], source, destination, False] += row["requests"] - row["errors"]
-    return +rows
+        for status, count in row["statuses"]:
+            statuses[row["reporter"], source, destination, status] += count
+    return +rows, +statuses
 
 
 @st.composite
@@ -64,6 +71,7 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
                     namespace=draw(st.sampled_from(["", "shop"])),
                     shared=shared,
                     error=draw(st.integers(0, 1)),
+                    http_status=draw(st.sampled_from([0, 0, 200, 404, 503])),
                     peer_service=draw(st.sampled_from(["", "", "peer"])),
                     peer_host=draw(st.sampled_from(["", "db.example.com"])),
                 )
@@ -90,7 +98,7 @@ def test_sql_counts_what_the_reference_counts_in_any_order_of_arrival(
         if part:
             insert_spans(engine, part)
             derive(engine, now=NOW + timedelta(minutes=number))
-    assert derived_rows(engine) == trace_rows(rows)
+    assert derived(engine) == (trace_rows(rows), trace_statuses(rows))
 
 
 def test_a_second_run_finds_nothing_to_do(engine: Engine) -> None:
@@ -192,3 +200,32 @@ def test_a_retried_request_fails_only_when_every_attempt_did(
     derive(engine, now=NOW)
     (edge,) = service_map(engine).edges
     assert (edge.requests, edge.attempts, edge.errors) == (1, count, errors)
+
+
+@pytest.mark.parametrize(
+    ("client", "servers", "statuses"),
+    [
+        ({}, [{"http_status": 200}], {"200": 1}),
+        ({}, [{"http_status": 500, "error": 1}], {"500": 1}),
+        ({"http_status": 502, "error": 1}, [{"http_status": 200}], {"502": 1}),
+        # A retried request ended as its last attempt did; a caller that gave up did not get the callee's answer.
+        ({}, [{"http_status": 503, "error": 1}, {"http_status": 201}], {"201": 1}),
+        ({"error": 1}, [{"http_status": 200}], {}),
+    ],
+)
+def test_a_pair_has_the_status_that_either_side_knows(
+    engine: Engine, client: dict[str, int], servers: list[dict[str, int]], statuses: dict[str, int]
+) -> None:
+    attempts = [span(0.1 * n, f"b{n}", "a", "api", "server", **told) for n, told in enumerate(servers)]
+    insert_spans(engine, [span(0, "a", "", "web", "client", **client), *attempts])
+    derive(engine, now=NOW)
+    (edge,) = service_map(engine).edges
+    assert (edge.requests, edge.statuses) == (1, statuses)
+
+
+def test_a_pair_has_the_grpc_status_that_either_side_knows(engine: Engine) -> None:
+    server = span(0.1, "b", "a", "api", "server", protocol="grpc", grpc_status=14, error=1)
+    insert_spans(engine, [span(0, "a", "", "web", "client"), server])
+    derive(engine, now=NOW)
+    (edge,) = service_map(engine).edges
+    assert (edge.requests, edge.errors, edge.grpc_statuses) == (1, 1, {"14": 1})

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Span = Mapping[str, Any]
 Row = tuple[str, str, str, bool]
 """reporter, source, destination, failed"""
+Told = tuple[str, str, str, int]
+"""reporter, source, destination, HTTP status"""
 
 
 def trace_rows(spans: Sequence[Span], horizon_s: float = 600) -> Counter[Row]:
     """Every request that a span reports, with multiplicity."""
-    rows: Counter[Row] = Counter()
+    return Counter(row for row, _ in _requests(spans, horizon_s))
+
+
+def trace_statuses(spans: Sequence[Span], horizon_s: float = 600) -> Counter[Told]:
+    """The HTTP statuses of these requests, where a span of the pair has one."""
+    return Counter((*row[:3], status) for row, status in _requests(spans, horizon_s) if status)
+
+
+def _requests(spans: Sequence[Span], horizon_s: float) -> Iterator[tuple[Row, int]]:
     for span in spans:
         near = [
             other
@@ -22,12 +32,19 @@ def trace_rows(spans: Sequence[Span], horizon_s: float = 600) -> Counter[Row]:
             and other["trace_id"] == span["trace_id"]
             and abs((other["ts"] - span["ts"]).total_seconds()) < horizon_s
         ]
-        rows.update(_sent(span, near))
-        rows.update(_received(span, near))
-    return rows
+        for row, children in _sent(span, near):
+            yield row, span["http_status"] or _status(row[3], children)
+        for row in _received(span, near):
+            yield row, span["http_status"]
 
 
-def _sent(span: Span, near: Sequence[Span]) -> list[Row]:
+def _status(failed: bool, children: Sequence[Span]) -> int:
+    """What the callee answered, in the attempts that ended as the request did: a failed one before it says nothing."""
+    return min((c["http_status"] for c in children if bool(c["error"]) == failed and c["http_status"]), default=0)
+
+
+def _sent(span: Span, near: Sequence[Span]) -> list[tuple[Row, Sequence[Span]]]:
+    """The requests that a span sent, each with its spans at the callee."""
     if span["kind"] not in ("client", "producer") or span["shared"]:
         return []
     children = [
@@ -38,18 +55,19 @@ def _sent(span: Span, near: Sequence[Span]) -> list[Row]:
     children = [child for child in children if child["shared"]] or children
     others = {_node(child) for child in children} - {_node(span)}
     if others:
+        there = {node: [child for child in children if _node(child) == node] for node in others}
         return [
-            ("source", _node(span), node, bool(span["error"]) or all(c["error"] for c in children if _node(c) == node))
-            for node in others
+            (("source", _node(span), node, bool(span["error"]) or all(c["error"] for c in found)), found)
+            for node, found in there.items()
         ]
     same = [child for child in children if _node(child) == _node(span)]
     if any(child["kind"] in ("client", "producer") for child in same):
         return []
     if any(child["kind"] in ("server", "consumer") for child in same):
         failed = bool(span["error"]) or all(child["error"] for child in same)
-        return [("source", _node(span), _node(span), failed)]
+        return [(("source", _node(span), _node(span), failed), same)]
     peer = span["peer_service"] or (f"external:{span['peer_host']}" if span["peer_host"] else "")
-    return [("source", _node(span), peer, bool(span["error"]))] if peer else []
+    return [(("source", _node(span), peer, bool(span["error"])), [])] if peer else []
 
 
 def _received(span: Span, near: Sequence[Span]) -> list[Row]:

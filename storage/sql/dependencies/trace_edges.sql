@@ -9,6 +9,7 @@
 -- whose client half is missing stands below its own parent. Halves of several services under one id: nobody knows whose.
 -- A server span without a parent in reach joins the caller its attributes name; a root has none.
 -- A missing side known by service name is a bare service, by host a host outside (direction egress).
+-- A client span without a status has that of its callee, of the attempts that ended as the request did (the lowest one).
 -- Partners are looked for horizon_s seconds before and after.
 --
 -- Spans are joined as numbers (hashes of ids, of who they belong to, of operation and protocol); names come back at the
@@ -47,15 +48,15 @@ WITH
     children AS (
         SELECT
             trace, if(shared = 1, id, parent) AS id,
-            groupUniqArray(256)((service_id, who, error, calls, serves, op, shared = 1)) AS found
+            groupUniqArray(256)((service_id, who, error, calls, serves, op, shared = 1, http_status, grpc_status, grpc)) AS found
         FROM near
         WHERE parent != 0 OR shared = 1
         GROUP BY trace, id
     ),
     sent AS (
         SELECT
-            x.ts AS ts, x.duration_us AS duration_us, x.http_status AS http_status, x.grpc_status AS grpc_status,
-            x.grpc AS grpc, x.who AS source, x.error AS error, x.op AS own_op,
+            x.ts AS ts, x.duration_us AS duration_us, x.http_status AS own_status, x.grpc_status AS own_grpc_status,
+            x.grpc AS own_grpc, x.who AS source, x.error AS error, x.op AS own_op,
             arrayFilter(k -> k.7, c.found) AS halves,
             if(notEmpty(halves), halves, c.found) AS found,
             arrayFilter(k -> k.1 != x.service_id AND k.2 != 0, found) AS others,
@@ -103,8 +104,12 @@ WITH
     ),
     requests AS (
         SELECT
-            'source' AS reporter, ts, duration_us, http_status, grpc_status, grpc, source,
+            'source' AS reporter, ts, duration_us,
+            if(own_status != 0, own_status, arrayMin(arrayFilter(s -> s != 0, arrayMap(k -> k.8, alike)))) AS http_status,
+            if(own_grpc_status != 0, own_grpc_status, arrayMin(arrayMap(k -> k.9, alike))) AS grpc_status,
+            own_grpc OR arrayExists(k -> k.10, alike) AS grpc, source,
             arrayFilter(k -> k.1 = far.1, found) AS there,
+            arrayFilter(k -> k.3 = failed, there) AS alike,
             if(far.2 != 0, far.2, arrayMin(k -> k.2, there)) AS destination,
             error = 1 OR (notEmpty(there) AND arrayAll(k -> k.3 = 1, there)) AS failed,
             arrayMin(k -> k.6, there) AS their_op,
@@ -115,7 +120,7 @@ WITH
         UNION ALL
         SELECT
             'destination' AS reporter, ts, duration_us, http_status, grpc_status, grpc, source,
-            [] AS there, destination, error = 1 AS failed, 0 AS their_op, op
+            [] AS there, [] AS alike, destination, error = 1 AS failed, 0 AS their_op, op
         FROM received
         WHERE source != 0 AND destination != 0
     ),
