@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,13 +34,16 @@ def read_layouts(layouts: Sequence[Layout], lines: Lines, limits: Limits) -> Tex
         batches.append(batch)
         refused.extend((int(at[cut.rows[row]]), reason) for row, reason in wrong)
 
-    rest = np.arange(len(lines))
+    left = np.ones(len(lines), np.bool_)
+    quotes: npt.NDArray[np.int32] | None = None  # in the lines that the first layout leaves
     for layout in layouts:
-        if len(rest):
-            cuts, others = layout.cut_plain(lines.take(rest).spans)
-            for cut in cuts:
-                add(cut, rest)
-            rest = rest[others]
+        own = np.flatnonzero(left if quotes is None else left & (quotes == layout.quotes))
+        if len(own) and (cut := layout.cut_plain(lines.take(own).spans)) is not None:
+            add(cut, own)
+            left[own[cut.rows]] = False
+        if quotes is None:
+            quotes = _quotes(lines, np.flatnonzero(left))
+    rest = np.flatnonzero(left)
     if not len(rest):
         return TextRows(batches, refused, rest)
     text = readable(lines.take(rest).spans)
@@ -50,6 +54,14 @@ def read_layouts(layouts: Sequence[Layout], lines: Lines, limits: Limits) -> Tex
         refused.extend((int(rest[row]), reason) for row, reason in ambiguous)
         text, rest = text.take(pa.array(others)), rest[others]
     return TextRows(batches, refused, rest)
+
+
+def _quotes(lines: Lines, rows: Positions) -> npt.NDArray[np.int32]:
+    """How many double quotes stand in each of `rows`; 0 for the other lines."""
+    quotes = np.zeros(len(lines), np.int32)
+    if len(rows):
+        quotes[rows] = pc.count_substring(lines.take(rows).text, '"').to_numpy(zero_copy_only=False)
+    return quotes
 
 
 def _rows(lines: Lines, fields: Mapping[str, pa.StringArray], limits: Limits) -> tuple[pa.RecordBatch, Refused]:

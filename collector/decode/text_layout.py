@@ -92,19 +92,17 @@ class Layout:
                 parts.append(f"(?P<{given}>{pattern})")
         return " ".join(parts)
 
-    def cut_plain(self, spans: Spans) -> tuple[list[Cut], Positions]:
-        """The lines with this layout and no quotes but its own, and the rows of all others, ascending."""
+    def cut_plain(self, spans: Spans) -> Cut | None:
+        """The lines with this layout and no quotes but its own; None where there are none."""
         plain: list[Cut] = []
-        others: list[Positions] = []
         first = 0
         while first < len(spans):
             block = spans.block(first, _BLOCK_BYTES)
-            found, rest = self._cut_plain(block)
+            found = self._cut_plain(block)
             if len(found.rows):
                 plain.append(Cut(found.rows + first, found.fields))
-            others.append(rest + first)
             first += len(block)
-        return [_joined(plain)] if plain else [], np.concatenate([np.zeros(0, np.int64), *others])
+        return _joined(plain) if plain else None
 
     def cut_odd(self, lines: pa.StringArray) -> tuple[Cut, list[tuple[int, str]], Positions]:
         """Lines whose headers may hold quotes and blanks.
@@ -129,8 +127,7 @@ class Layout:
         fields = found.filter(pa.array(matched)).filter(pa.array(kept))
         return Cut(rows[kept], {name: fields.field(name) for name in self.names}), refused, rest
 
-    def _cut_plain(self, block: Spans) -> tuple[Cut, Positions]:
-        """The unambiguous lines, and the rows of all others."""
+    def _cut_plain(self, block: Spans) -> Cut:
         content = block.content
         quotes, spaces = np.flatnonzero(content == 34), np.flatnonzero(content == 32)
         first_quote = np.searchsorted(quotes, block.starts)
@@ -149,9 +146,7 @@ class Layout:
             values = gather(content, begin.ravel(), end.ravel(), order.ravel())
             for number, name in enumerate(self.names):
                 fields[name] = as_text(values.slice(number * len(rows), len(rows)))
-        rest = np.ones(len(block), np.bool_)
-        rest[rows] = False
-        return Cut(rows, fields), np.flatnonzero(rest)
+        return Cut(rows, fields)
 
 
 def _joined(cuts: Sequence[Cut]) -> Cut:
