@@ -50,6 +50,9 @@ NAMES = frozenset(
 )
 """Workloads, services and service accounts."""
 
+GATEWAY_PRODUCTS = {"envoy_gateway": "envoy-gateway", "emissary": "emissary-ingress"}
+"""`mesh` of lines that only gateways write → the name of a gateway that has no other; so does address_edges.sql."""
+
 _PATTERNS = re.compile(
     # Istio: gateways told apart by a prefix or suffix (`internal-istio-ingressgateway`, `istio-ingressgateway-2`), and
     # those that it makes of the Gateway API's `NAME-gateway`.

@@ -17,6 +17,7 @@ from analyzers.dependencies.map_keys import read_names
 from analyzers.dependencies.names import EXTERNAL, UNKNOWN, Endpoint, Names
 from analyzers.dependencies.request_path import RequestPath, Sighting, hops_of
 from storage.engine import Engine
+from storage.gateways import GATEWAY_PRODUCTS
 from storage.sql import load
 from storage.tables import FLOW_MESHES
 
@@ -89,12 +90,16 @@ def _side(row: Mapping[str, Any], side: str, names: Names) -> str:
     if row[f"{side}_workload"] or row[f"{side}_service"]:
         named = (row[f"{side}_{part}"] for part in ("cluster", "namespace", "workload", "service"))
         return _node(names, Endpoint(*named), row["ts"])
+    # As on the map: a caller whose address nobody has is unknown (a gateway its product), a destination is its address.
+    nameless = (
+        GATEWAY_PRODUCTS.get(row["mesh"], UNKNOWN) if (side, row["reporter"]) == ("source", "gateway") else UNKNOWN
+    )
     address = ipaddress.IPv6Address(row[f"{side}_ip"])
     if int(address) == 0:
-        return UNKNOWN
-    node = _node(names, Endpoint(cluster=row[f"{side}_cluster"], host=str(address.ipv4_mapped or address)), row["ts"])
-    # As on the map: a caller whose address nobody has is unknown, a destination is a host outside.
-    return UNKNOWN if side == "source" and node.startswith(EXTERNAL) else node
+        return nameless
+    host = str(address.ipv4_mapped or address)
+    node = _node(names, Endpoint(cluster=row[f"{side}_cluster"], host=host), row["ts"])
+    return nameless if side == "source" and node in (host, EXTERNAL + host) else node
 
 
 def _seen_by_proxy(row: Mapping[str, Any], names: Names) -> Sighting:

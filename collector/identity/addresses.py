@@ -21,14 +21,13 @@ from collector.identity.derived import fill_derived
 from collector.identity.kubernetes import workload_of
 from collector.identity.principals import parse_principal
 from collector.identity.socket_addresses import AddressPool
+from storage.gateways import GATEWAY_PRODUCTS
 
 __all__ = ["AddressBook", "Owner", "complete"]
 
 Mask = npt.NDArray[np.bool_]
 _PARTS = ("cluster", "namespace", "workload", "service", "version", "pod", "principal")
 _NOBODY = Owner(is_pod=False)
-GATEWAY_PRODUCTS = {"envoy_gateway": "envoy-gateway", "emissary": "emissary-ingress"}
-"""`mesh` of lines that only gateways write → the name of a gateway that has no other."""
 _OWN_ADDRESSES = ("_upstream_local_ip", "_downstream_remote_ip", "_downstream_local_ip")
 _AUXILIARY = frozenset(
     {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from storage.gateways import gateway_of_account, is_gateway_name
+from storage.gateways import GATEWAY_PRODUCTS, gateway_of_account, is_gateway_name
+from storage.sql import load
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,9 @@ def test_an_account_that_is_made_of_its_gateways_name() -> None:
     assert gateway_of_account("istio-ingressgateway-service-account") == "istio-ingressgateway"
     assert gateway_of_account("istio-ingressgateway") == ""
     assert gateway_of_account("orders-service-account") == ""
+
+
+def test_the_derivation_knows_the_same_products() -> None:
+    text = load("dependencies/address_edges").text
+    meshes, products = (str(list(names)) for names in (GATEWAY_PRODUCTS, GATEWAY_PRODUCTS.values()))
+    assert f"transform(toString(u.mesh), {meshes}, {products}, '')" in text
