@@ -84,7 +84,7 @@ class MapKeys:
 
     @cached_property
     def rank(self) -> Ints:
-        """Whose lines count first, by entry. A caller that nobody can name may be many: only the callee sees them all."""
+        """Whose lines count first, by entry. A caller without a name may be many: only the callee sees them all."""
         reporter, texts = self.labels["reporter"]
         ranks = np.array([RANKS.get(text, 1) for text in texts], np.int64)[reporter]
         nameless = self.nodes.index(UNKNOWN) if UNKNOWN in self.nodes else -1
