@@ -14,6 +14,14 @@ from collector.errors import Poisoned
 _SHOWN_BYTES = 120
 
 
+def _said(letter: DeadLetter) -> str:
+    """The reason, and the record's beginning unless the reason shows it."""
+    if "begins with" in letter.reason:
+        return letter.reason
+    shown = letter.payload[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+    return f"{letter.reason}; it begins {shown!r}"
+
+
 class PoisonRule:
     """Judges stretches of at least `min_records` consecutive records of one source.
 
@@ -42,11 +50,9 @@ class PoisonRule:
         self._records = self._dead = 0
         if share < self.share or not dead:
             return
-        sample = dead[0]
-        shown = sample.payload[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
         raise Poisoned(
             f"{where}: {lost} of the last {counted} records are not readable as format={format}; "
-            f"nothing of this batch was committed. First: {sample.reason}; it begins {shown!r}. "
+            f"nothing of this batch was committed. First: {_said(dead[0])}. "
             f"{self._hint(format)}, or raise ingest.poison_records to keep them as dead letters"
         )
 

@@ -1,7 +1,8 @@
-"""Reading a file in blocks: plain or compressed (gzip, zstd), positions counted in uncompressed bytes."""
+"""Reading a file in blocks: plain or compressed (gzip, zstd, xz), positions counted in uncompressed bytes."""
 
 from __future__ import annotations
 
+import lzma
 import os
 import zlib
 from io import FileIO
@@ -14,7 +15,11 @@ from collector.errors import SourceBroken
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_XZ = b"\xfd7zXZ\0"
+_UNREAD = ((b"BZh", "bzip2"), (b"PK\x03\x04", "zip"), (b"\x04\x22\x4d\x18", "lz4"))
 _GZIP_WINDOW = 31
+_XZ_MEMORY = 256 << 20
+"""xz -9 wants 65 MiB; a stream may ask for 4 GiB."""
 _READ_BYTES = 1 << 18
 _SKIP_BYTES = 1 << 20
 
@@ -52,23 +57,74 @@ class _Gunzip:
                 return data
 
 
+class _Unxz:
+    """An xz file of one or several streams. One that is cut off, or still being written, gives what is there."""
+
+    def __init__(self, file: BinaryIO | FileIO) -> None:
+        self._file = file
+        self._input = b""
+        self._stream = self._begin()
+        self._begun = False
+
+    @staticmethod
+    def _begin() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    @property
+    def inside(self) -> bool:
+        """Whether a stream has begun that has not ended."""
+        return self._begun and not self._stream.eof
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        while True:
+            if self._stream.eof:
+                # Zeros may stand between streams and behind the last one.
+                self._input = self._stream.unused_data.lstrip(b"\0")
+                while not self._input and (more := self._file.read(_READ_BYTES)):
+                    self._input = more.lstrip(b"\0")
+                if not self._input:
+                    return b""
+                self._stream, self._begun = self._begin(), False
+            if self._stream.needs_input and not self._input:
+                self._input = self._file.read(_READ_BYTES) or b""
+                if not self._input:
+                    return b""
+            self._begun = True
+            data = self._stream.decompress(self._input, size)
+            self._input = b""  # what was not used is kept inside
+            if data:
+                return data
+
+
 class BlockReader:
     """One open file. `position` is the next byte to be read, uncompressed."""
 
     def __init__(self, path: Path) -> None:
+        """Open `path`.
+
+        Raises:
+            OSError: it cannot be opened.
+            SourceBroken: it is compressed in a way that is not read.
+        """
         self.path = path
         self._file = path.open("rb", buffering=0)
         self.position = 0
-        magic = self._file.read(4)
+        magic = self._file.read(6)
         self._file.seek(0)
+        if kind := next((name for start, name in _UNREAD if magic.startswith(start)), ""):
+            self._file.close()
+            raise SourceBroken(f"{path}: compressed with {kind}, expected gzip, zstd, xz or no compression")
         self._magic = magic
-        self.compressed = magic.startswith(_GZIP) or magic == _ZSTD
+        self.compressed = magic.startswith((_GZIP, _ZSTD, _XZ))
         self._stream = cast(BinaryIO, self._open(magic))
 
     def _open(self, magic: bytes) -> object:
         if magic.startswith(_GZIP):
             return _Gunzip(self._file)
-        if magic == _ZSTD:
+        if magic.startswith(_XZ):
+            return _Unxz(self._file)
+        if magic.startswith(_ZSTD):
             return zstandard.ZstdDecompressor().stream_reader(self._file, read_across_frames=True)
         return self._file
 
@@ -106,15 +162,15 @@ class BlockReader:
         """
         try:
             data = self._stream.read(size)
-        except (OSError, zlib.error, zstandard.ZstdError) as error:
+        except (OSError, zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
             raise SourceBroken(f"{self.path} at byte {self.position}: {error}, expected intact data") from None
         self.position += len(data)
         return data
 
     @property
     def cut_off(self) -> bool:
-        """Whether the file, read to its end, ends inside a gzip member."""
-        return isinstance(self._stream, _Gunzip) and self._stream.inside
+        """Whether the file, read to its end, ends inside a member of gzip or a stream of xz."""
+        return isinstance(self._stream, _Gunzip | _Unxz) and self._stream.inside
 
     def close(self) -> None:
         """Release the file."""

@@ -224,6 +224,7 @@ def open_reader(path: Path) -> BlockReader:
 
     Raises:
         SourceUnavailable: it cannot be read.
+        SourceBroken: it is compressed in a way that is not read.
     """
     try:
         return BlockReader(path)

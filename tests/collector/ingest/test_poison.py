@@ -31,6 +31,13 @@ def test_a_stretch_over_several_batches_is_judged_together() -> None:
     assert "\n" not in text
 
 
+def test_a_beginning_is_shown_once() -> None:
+    letter = DeadLetter(0, 0, b"PAR1\x15\x04", "looks like binary data, begins with b'PAR1'", "auto")
+    with pytest.raises(Poisoned) as caught:
+        rule().judge("t", "auto", 100, [letter] * 100)
+    assert str(caught.value).count("PAR1") == 1
+
+
 @pytest.mark.parametrize(("format", "says"), [("istio_text", "'file:a.log?format=auto'"), ("auto", "No format")])
 def test_the_hint_fits_the_source(format: str, says: str) -> None:
     with pytest.raises(Poisoned, match="poison_records") as caught:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import shutil
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -223,10 +226,13 @@ def test_a_file_that_goes_on_growing_comes_to_its_end(tmp_path: Path) -> None:
     assert reading.lines == numbered(0, len(reading.lines)).splitlines(keepends=True)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
 @pytest.mark.parametrize(("kept", "told"), [(-20, True), (None, False)])
-def test_a_gzip_that_is_cut_off_is_told(tmp_path: Path, kept: int | None, told: bool) -> None:
+def test_a_stream_that_is_cut_off_is_told(
+    tmp_path: Path, compress: Callable[[bytes], bytes], kept: int | None, told: bool
+) -> None:
     file, notices = tmp_path / "a.log.gz", list[str]()
-    file.write_bytes(gzip.compress(numbered(0, 1000))[:kept])
+    file.write_bytes(compress(numbered(0, 1000))[:kept])
     source = FileSource(
         FileUrl(str(file), "auto", False), Remembered(), SystemClock(), batch_bytes=1 << 20, notice=notices.append
     )
@@ -311,7 +317,8 @@ def test_a_last_line_that_grows_and_grows_is_left_for_another_run(tmp_path: Path
 def test_compressed_files(tmp_path: Path) -> None:
     memory = Remembered()
     (tmp_path / "a.gz").write_bytes(gzip.compress(numbered(0, 50)) + gzip.compress(numbered(50, 60)) + b"\0" * 9)
-    (tmp_path / "b.zst").write_bytes(zstandard.ZstdCompressor().compress(numbered(60, 99)))
+    (tmp_path / "b.zst").write_bytes(zstandard.ZstdCompressor().compress(numbered(60, 80)))
+    (tmp_path / "c.xz").write_bytes(lzma.compress(numbered(80, 90)) + b"\0" * 8 + lzma.compress(numbered(90, 99)))
     assert b"".join(sorted(read(tmp_path / "*", memory, size=100))) == numbered(0, 99)
     assert read(tmp_path / "*", memory) == []
 
@@ -324,6 +331,28 @@ def test_a_damaged_compressed_file_loses_no_other_file(tmp_path: Path) -> None:
     with pytest.raises(SourceBroken, match=r"a\.gz at byte \d+"):
         reading.to_the_end()
     assert reading.lines[-3:] == numbered(0, 3).splitlines(keepends=True)
+    reading.close()
+
+
+def test_an_xz_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:
+    data = bytearray(lzma.compress(numbered(0, 3)))
+    data[16] = 36  # the size of its dictionary: 1 GiB
+    data[20:24] = zlib.crc32(data[12:20]).to_bytes(4, "little")
+    (tmp_path / "a.xz").write_bytes(data)
+    with pytest.raises(SourceBroken, match=r"a\.xz at byte 0: Memory usage limit exceeded, expected intact data"):
+        read(tmp_path / "a.xz")
+
+
+@pytest.mark.parametrize(
+    ("begin", "kind"), [(bz2.compress(b"x"), "bzip2"), (b"PK\x03\x04rest", "zip"), (b"\x04\x22\x4d\x18rest", "lz4")]
+)
+def test_other_compressions_are_named(tmp_path: Path, begin: bytes, kind: str) -> None:
+    (tmp_path / "a").write_bytes(begin)
+    (tmp_path / "b.log").write_bytes(numbered(0, 3))
+    reading = Reading(str(tmp_path / "*"), Remembered())
+    with pytest.raises(SourceBroken, match=rf"a: compressed with {kind}, expected gzip, zstd, xz or no compression$"):
+        reading.to_the_end()
+    assert reading.lines == numbered(0, 3).splitlines(keepends=True)
     reading.close()
 
 
