@@ -283,6 +283,24 @@ DEAD_LETTERS = Table(
     ),
 )
 
+DEAD_LETTER_REPLAYS = Table(
+    "dead_letter_replays",
+    (
+        Column("received_at", TIME, "of the letter"),
+        Column("source", LC),
+        Column("partition", "Int32"),
+        Column("attempt", "UInt32", "from 1, counted by source, partition and received_at"),
+        Column("step", LC, "letter|done"),
+        Column("offset", "Int64"),
+        Column("record", "UInt32"),
+        Column("payload_hash", "UInt64", "sipHash64 of the stored payload: a record may have left several letters"),
+        Column("replayed_at", TIME, "given to every row of the attempt as its arrival"),
+        Column("decoder", LC, "format, its version"),
+        Column("state", LC, "version of what names of operations rest on"),
+        Column("writer", LC, "host and process"),
+    ),
+)
+
 INGEST_POSITIONS = Table(
     "ingest_positions",
     (
@@ -413,7 +431,7 @@ INVENTORY = Table(
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
-        *(CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, INGEST_POSITIONS),
+        *(CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, DEAD_LETTER_REPLAYS, INGEST_POSITIONS),
         *(EDGE_KEYS, ALIASES, SIGHTINGS, INVENTORY, OPERATIONS),
     )
 }

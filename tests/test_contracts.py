@@ -114,6 +114,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "trace:span": ("trace", "5b8efff798038103d269b633813fc60c", *store),
         "trace:nothing": ("trace", HOSTILE, *store),
         "deadletters-list": ("deadletters", "list", *store),
+        "deadletters-replay": ("deadletters", "replay", *store),
         "migrate:status": ("migrate", "--status", *store),
     }
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
@@ -131,7 +132,16 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
 PRINTED = (
     *("migrate:pending", "map:empty", "inventory-load", "ingest", "ingest:nothing-new"),
     *("map-diff", "map-diff:empty", "map-ledger"),
-    *("map", "trace", "trace:span", "trace:nothing", "deadletters-list", "migrate:status", "demo-once"),
+    *(
+        "map",
+        "trace",
+        "trace:span",
+        "trace:nothing",
+        "deadletters-list",
+        "deadletters-replay",
+        "migrate:status",
+        "demo-once",
+    ),
 )
 SHARED_NAMES = ("map:empty", "map", "map-diff", "map-diff:empty", "demo-once")
 

@@ -1,4 +1,4 @@
-"""`eastwatch deadletters list` and error lines: nothing that strangers wrote steers a terminal."""
+"""`eastwatch deadletters` and error lines: nothing that strangers wrote steers a terminal."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Kept:
 
     def __init__(self, engine: Engine) -> None:
         self.query = engine.query
+        self.insert = engine.insert
+        self.execute = engine.execute
 
     def close(self) -> None:
         """It belongs to the tests."""
@@ -83,6 +85,28 @@ def test_the_limit_says_what_it_leaves_out(store: Engine, capfd: pytest.CaptureF
     assert (found["total"], [one["payload"] for one in found["dead_letters"]]) == (3, ["first"])
     assert json.loads(listed(capfd, "--source", "others", "--json"))["total"] == 0
     assert json.loads(listed(capfd, "--since", "2026-01-02T00:00:00Z", "--json"))["total"] == 0
+
+
+CALL = b'{"ts":"2026-03-02T10:00:00Z","source_service":"web","destination_service":"cart"}'
+
+
+def test_what_is_replayed_is_told_and_no_terminal_steered(store: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    keep(store, CALL, HOSTILE, source="a\x1b[31m.log")
+    assert run(["deadletters", "replay", "--format", "calls_json"]) == 0
+    out = capfd.readouterr().out
+    assert out.isascii() and all(line.isprintable() for line in out.removesuffix("\n").split("\n"))
+    assert out.startswith("stays  a\\x1b[31m.log[0]@1  ")
+    said = "2 dead letters tried: 1 replayed, 1 still undecodable, 0 refused; stored 1 calls"
+    assert out.splitlines()[-1] == said
+    assert run(["deadletters", "replay", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert (found["tried"], found["replayed"], found["failed"], found["rows"]) == (1, 0, 1, {})
+    assert json.loads(listed(capfd, "--json"))["total"] == 1
+
+
+def test_a_format_that_does_not_exist(store: Engine, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["deadletters", "replay", "--format", "x"]) == 2
+    assert "--format x: expected one of auto, " in capfd.readouterr().err
 
 
 def test_an_error_line_steers_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
