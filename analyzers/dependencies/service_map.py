@@ -251,9 +251,15 @@ def _untold(row: Mapping[str, Any], kind: Evidence, seconds: float | None) -> bo
     sent, received = row["source_requests"], row["destination_requests"]
     if not sent or received <= sent:
         return False
-    succeeded = max(sent - row["source_failed"], 0)
+    succeeded, received_well = (row[f"{side}_requests"] - _failed(row, side) for side in SIDES)
     slack = metric_slack(received, seconds) if kind == "metric" else _clock_slack(received, seconds)
-    return received - row["destination_failed"] - succeeded > slack
+    return received_well - succeeded > slack
+
+
+def _failed(row: Mapping[str, Any], side: str) -> int:
+    """How many of a side's requests failed, whoever's fault it was; traces and metrics blame nobody."""
+    blamed = sum(count for told in ("met", "told") for _, count in row[f"{side}_{told}"])
+    return max(row[f"{side}_errors"], blamed)
 
 
 def _clock_slack(requests: int, seconds: float | None) -> float:

@@ -39,7 +39,7 @@ STATEMENTS = 2
 """Statements that are under way at a time."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SUMS = ("requests", "errors", "failed", "denied", "timed", "sized", "bytes_sent", "bytes_received")
+_SUMS = ("requests", "errors", "denied", "timed", "sized", "bytes_sent", "bytes_received")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +256,6 @@ def _rows(
     def total(of: npt.NDArray[Any], where: Flags) -> list[Any]:
         return np.add.reduceat(np.where(where, of, 0), starts).tolist()
 
-    def failed(where: Flags) -> list[int]:
-        return [*map(max, total(values["errors"], where), total(values["failed"], where))]
-
     ones = np.ones(len(key), np.int64)
     whom = keys.members[group[starts]]
     evidence, kinds = keys.labels["evidence"]
@@ -268,11 +265,11 @@ def _rows(
         "source": keys.source[whom].tolist(),
         "destination": keys.destination[whom].tolist(),
         "evidence": [kinds[code] for code in evidence[whom].tolist()],
-        **{name: total(values[name], counted) for name in _SUMS if name not in ("denied", "failed")},
+        **{name: total(values[name], counted) for name in _SUMS if name != "denied"},
         "source_requests": total(requests, compared & caller),
         "destination_requests": total(requests, compared & destination),
-        "source_failed": failed(compared & caller),
-        "destination_failed": failed(compared & destination),
+        "source_errors": total(values["errors"], compared & caller),
+        "destination_errors": total(values["errors"], compared & destination),
         "destination_rows": total(ones, compared & destination),
         "denied": total(values["denied"], refusing),
         "verdict_rows": total(ones, refusing),

@@ -112,7 +112,8 @@ def test_more_at_the_callee_is_a_disagreement_where_no_retry_explains_it(
 ) -> None:
     def line(second: int, status: int, reporter: str) -> dict[str, Any]:
         flags = "DC" if reporter == "destination" and not status else "-"
-        return named(second, "web", "api", status=status, reporter=reporter, response_flags=flags)
+        fault = "callee" if status >= 500 else "none" if 200 <= status < 400 else "caller"
+        return named(second, "web", "api", status=status, reporter=reporter, response_flags=flags, fault=fault)
 
     insert_calls(
         engine,
@@ -135,7 +136,8 @@ def test_more_at_the_callee_is_a_disagreement_where_no_retry_explains_it(
 
 def test_retried_grpc_calls_are_no_disagreement(engine: Engine) -> None:
     def line(second: int, grpc_status: int, reporter: str) -> dict[str, Any]:
-        return named(second, "web", "api", protocol="grpc", grpc_status=grpc_status, reporter=reporter)
+        fault = "callee" if grpc_status else "none"
+        return named(second, "web", "api", protocol="grpc", grpc_status=grpc_status, reporter=reporter, fault=fault)
 
     insert_calls(
         engine, [line(0, 0, "source"), *(line(n, status, "destination") for n, status in enumerate([14, 8, 0]))]

@@ -10,8 +10,6 @@ SELECT
     groupBitOr(toUInt64(if(hours = 0, bitShiftLeft(toUInt32(1), toHour({time:Identifier})), toUInt32(hours)))) AS hours_of_day,
     sum(requests) AS requests,
     sum(errors) AS errors,
-    sum(arraySum((status, n) -> if(status = 0 OR status >= 400, n, 0), statuses.keys, statuses.values)
-        + arraySum((status, n) -> if(status > 0, n, 0), grpc_statuses.keys, grpc_statuses.values)) AS failed,
     sum(denied) AS denied,
     sum(timed) AS timed,
     sum(sized) AS sized,

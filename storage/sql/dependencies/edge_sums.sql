@@ -4,8 +4,7 @@
 -- Inputs: rollup (table), time, edge and arrived (its columns of the period's start, the base edge, the arrival day);
 -- since..until and again_since..again_until (UTC seconds): two ranges of periods; before: arrival days before this one only;
 -- row_limit (rows).
--- Output: one row per base edge (id) and day (number since 1970); `hours` has a bit for each hour of the day; `failed` counts
--- what the caller may try again (docs/counting.md): no status, one from 400 on, or a gRPC status other than 0.
+-- Output: one row per base edge (id) and day (number since 1970); `hours` has a bit for each hour of the day.
 WITH
     -- Rollups longer than an hour have this column; in others a period lies within one hour.
     toUInt32(0) AS hours
@@ -15,8 +14,6 @@ SELECT
     groupBitOr(toUInt64(if(hours = 0, bitShiftLeft(toUInt32(1), toHour({time:Identifier})), toUInt32(hours)))) AS hours_of_day,
     sum(requests) AS requests,
     sum(errors) AS errors,
-    sum(arraySum((status, n) -> if(status = 0 OR status >= 400, n, 0), statuses.keys, statuses.values)
-        + arraySum((status, n) -> if(status > 0, n, 0), grpc_statuses.keys, grpc_statuses.values)) AS failed,
     sum(denied) AS denied,
     sum(timed) AS timed,
     sum(sized) AS sized,
