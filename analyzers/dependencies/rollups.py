@@ -52,7 +52,7 @@ class Part:
 
     @property
     def coarse(self) -> bool:
-        """Whether its histograms have the wide buckets of the rollups of base edges; derived edges' have them by day."""
+        """Whether its histograms have wide buckets: those of base edges do, and those of derived edges by day."""
         return not self.grain or self.time == "day"
 
     def read(self, engine: Engine, statement: str, **parameters: Any) -> pa.Table:
