@@ -6,6 +6,7 @@ clear words. A session of chDB runs one query at a time, so an engine keeps a po
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -21,11 +22,12 @@ from storage.arrow_types import quoted, structure
 from storage.batches import TableShapes, fitted
 from storage.bind import bind
 from storage.engine import Settings
-from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError, StoreHeld, StoreUnwritable
+from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError, StoreFull, StoreHeld, StoreUnwritable
 from storage.lock import NAME as LOCK_NAME
 from storage.lock import StoreLock, held_elsewhere
 from storage.refusals import one_line, refusal
 from storage.results import normalise
+from storage.torn_inserts import forget_torn_inserts
 
 if TYPE_CHECKING:
     from chdb.session import Session
@@ -36,6 +38,7 @@ MAX_BATCH_ROWS = 100_000_000
 _FORBIDDEN = set("?#%&\n\0")
 _OWN_FILES = {LOCK_NAME, "metadata", "store", "data", "tmp", "status", "eastwatch.sock"}
 
+_log = logging.getLogger(__name__)
 _process = threading.Lock()
 _open_path: list[Path] = []
 
@@ -91,6 +94,8 @@ class EmbeddedEngine:
                     raise StoreHeld(
                         f"chdb:{self.path} is open in another process that is not eastwatch; close it there first"
                     )
+                if torn := forget_torn_inserts(self.path):
+                    _log.warning("%s: %d tokens without rows forgotten: a kill tore inserts apart", self.location, torn)
                 first = self._connect(create=True)
             except BaseException:
                 self._lock.release()
@@ -336,7 +341,7 @@ def _prepare(path: Path) -> None:
 
 def _opening_failed(path: Path, text: str) -> StorageError:
     if "No space left on device" in text:
-        return StoreUnwritable(f"chdb:{path}: no space left on the disk")
+        return StoreFull(f"chdb:{path}: no space left on the disk")
     if "filesystem error" in text or "Permission denied" in text or "Read-only file system" in text:
         return StoreUnwritable(f"chdb:{path}: cannot be written: {one_line(text)[:300]}")
     return EngineUnavailable(f"chdb:{path} cannot be opened: {one_line(text)[:500]}")

@@ -3,7 +3,8 @@
     StorageError
     ├── EngineUnavailable      the engine cannot be reached, or is overloaded: a retry can help
     ├── AuthenticationFailed   user or password refused
-    ├── StoreUnwritable        directory missing rights, disk full
+    ├── StoreUnwritable        directory missing rights
+    │   └── StoreFull          no space left on the disk: a retry helps once there is some
     ├── StoreHeld              another process holds the embedded store and does not answer on its socket
     ├── StoreTooNew            migrations were applied that this version does not know
     ├── MigrationChanged       an applied migration file differs from what was applied
@@ -37,6 +38,12 @@ class AuthenticationFailed(StorageError):
 
 class StoreUnwritable(StorageError):
     """The store's directory cannot be created or written."""
+
+
+class StoreFull(StoreUnwritable):
+    """No space is left on the store's disk. Retention, or whoever runs it, may make some."""
+
+    retryable = True
 
 
 class StoreHeld(StorageError):

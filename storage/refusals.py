@@ -13,7 +13,7 @@ from storage.errors import (
     EngineUnavailable,
     QueryFailed,
     StorageError,
-    StoreUnwritable,
+    StoreFull,
 )
 
 _CODE = re.compile(r"\bCode:\s*(\d+)")
@@ -64,7 +64,7 @@ def refusal(text: str, where: str, code: int | None = None) -> StorageError:
     if number in _PARAMETER:
         return BadParameter(f"{where}: {reason}")
     if number in _SPACE or "No space left on device" in text:
-        return StoreUnwritable(f"{where}: no space left on the disk")
+        return StoreFull(f"{where}: no space left on the disk")
     if number == 241 and "Query memory limit" not in text:
         return EngineUnavailable(f"{where}: out of memory for now: {reason}")
     if number in _RETRYABLE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 from collections.abc import Generator
@@ -22,6 +21,7 @@ from storage.errors import AuthenticationFailed, BadLocation, EngineUnavailable
 from storage.location import ServerLocation, parse
 from storage.server import ServerEngine
 from tests.support.native_server import NativeServer, start_native_server
+from tests.support.tcp_proxy import TcpProxy
 
 
 @pytest.fixture(scope="module")
@@ -54,55 +54,6 @@ def native() -> Generator[NativeServer]:
     """A plain server."""
     with start_native_server() as server:
         yield server
-
-
-class Relay:
-    """A TCP relay to a server that can be cut and set up again on the same port."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self.port = 0
-        self._open: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-
-    def start(self) -> None:
-        """Listen; on the same port as before."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        self._spawn(self._accept)
-
-    def cut(self) -> None:
-        """Close every connection and stop listening."""
-        for end in [self._listener, *self._open]:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
-        for end in [self._listener, *self._open]:
-            end.close()
-        self._open, self._threads = [], []
-
-    def _spawn(self, target: object, *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self._target))
-            self._open += [near, far]
-            self._spawn(self._copy, near, far)
-            self._spawn(self._copy, far, near)
-
-    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_wrong_password(native: NativeServer) -> None:
@@ -166,8 +117,7 @@ def test_tls(certificate: tuple[str, str], tmp_path: Path) -> None:
 
 
 def test_a_server_that_comes_back_is_found_again(native: NativeServer) -> None:
-    relay = Relay(native.port)
-    relay.start()
+    relay = TcpProxy(native.port)
     place = parse(f"clickhouse://{native.user}:{native.password}@127.0.0.1:{relay.port}/back")
     assert isinstance(place, ServerLocation)
     engine = ServerEngine(place, retry_s=20)
@@ -177,18 +127,18 @@ def test_a_server_that_comes_back_is_found_again(native: NativeServer) -> None:
     )
     batch = pa.record_batch({"n": pa.array(range(10), pa.uint64())})
     engine.insert("t", batch, token="a")
-    relay.cut()
-    late = threading.Timer(0.5, relay.start)
+    relay.refuse()
+    late = threading.Timer(0.5, relay.resume)
     late.start()
     engine.insert("t", batch, token="a")  # sent again, counted once
     engine.insert("t", batch, token="b")
     late.join()
     relay.cut()
-    relay.start()
     assert engine.query("SELECT count() AS n FROM t")["n"][0].as_py() == 20
-    relay.cut()
+    relay.refuse()
     impatient = ServerEngine.__new__(ServerEngine)
     impatient.__dict__.update(engine.__dict__, _retry_s=0.3)
     with pytest.raises(EngineUnavailable, match=f"127.0.0.1:{relay.port} does not answer"):
         impatient.query("SELECT 1")
     engine.close()
+    relay.close()
