@@ -27,6 +27,7 @@ from collector.contract import MESSAGE, Batch, Decoder
 from collector.deadletters import EARLIEST, LATEST
 from collector.decode.registry import FORMATS
 from collector.ingest.addresses import AddressBooks
+from collector.ingest.isolate import isolate
 from collector.ingest.operations import OperationBooks, newest
 from collector.ingest.prepare import Decoders, decoder_label, prepare
 from collector.ingest.store import Patience, Store
@@ -36,8 +37,9 @@ from storage.conform import conform
 from storage.engine import Engine
 from storage.tables import DEAD_LETTER_REPLAYS
 
-LETTERS_AT_ONCE = 50_000
-"""Most letters of one batch that are looked at in one run; the next run takes the others."""
+LETTERS_AT_ONCE = 4000
+"""Letters of one attempt: it bounds memory, as each may hold `ingest.dead_letter_bytes`."""
+ALL = 1 << 31
 UNITS_LIMIT = 100_000
 KEPT_REASONS = 100
 """Letters that stay and are named with their reason; the others are only counted."""
@@ -172,11 +174,21 @@ class Replay:
 
     def _unit(self, unit: _Unit, limit: int | None) -> None:
         last = self._settled(unit)
-        letters = self._letters(unit, 0, LETTERS_AT_ONCE if limit is None else min(limit, LETTERS_AT_ONCE))
+        began = self._found.tried
+        stayed = 0
+        while limit is None or self._found.tried - began < limit:
+            wanted = LETTERS_AT_ONCE if limit is None else min(LETTERS_AT_ONCE, limit - (self._found.tried - began))
+            letters = self._letters(unit, 0, wanted, skip=stayed)
+            before, kept = self._found.tried, self._found.failed + self._found.refused
+            last = self._try(unit, letters, last)
+            stayed += self._found.failed + self._found.refused - kept
+            if self._found.tried == before:
+                return
+
+    def _try(self, unit: _Unit, letters: pa.Table, last: int) -> int:
+        """Replay `letters`, each as its format; returns the number of the unit's last attempt."""
         whole = pc.equal(pc.binary_length(letters.column("payload")).cast(pa.uint64()), letters.column("payload_bytes"))
-        for row in (
-            letters.filter(pc.invert(whole)).select(["offset", "record", "payload", "payload_bytes"]).to_pylist()
-        ):
+        for row in letters.filter(pc.invert(whole)).to_pylist():
             self._found.refused += 1
             kept, size = len(row["payload"]), row["payload_bytes"]
             self._stays(unit, row, f"cut: {kept} of its {size} bytes were kept, expected all of them")
@@ -184,6 +196,7 @@ class Replay:
         formats = self._formats(letters)
         for format in sorted(set(formats)):
             last = self._replay(unit, letters.filter(pa.array([one == format for one in formats])), format, last)
+        return last
 
     def _formats(self, letters: pa.Table) -> Sequence[str]:
         if self._format:
@@ -194,11 +207,11 @@ class Replay:
     def _replay(self, unit: _Unit, letters: pa.Table, format: str, last: int) -> int:
         """Replay `letters` as `format`; returns the number of the unit's last attempt."""
         decoder = self._decoders(format)
-        good, reasons = _decodable(decoder, letters)
-        for row in letters.select(["offset", "record"]).filter(pa.array(~good)).to_pylist():
+        undecodable = _undecodable(decoder, letters)
+        for index, reason in undecodable.items():
             self._found.failed += 1
-            self._stays(unit, row, next(reasons))
-        letters = letters.filter(pa.array(good))
+            self._stays(unit, letters.slice(index, 1).select(["offset", "record"]).to_pylist()[0], reason)
+        letters = letters.filter(pa.array([index not in undecodable for index in range(letters.num_rows)], pa.bool_()))
         for _ in range(RACES_LIMIT):
             if not letters.num_rows:
                 return last
@@ -209,7 +222,7 @@ class Replay:
                 return attempt.number
             # Another writer was first: what it claimed is not ours any more.
             last = self._settled(unit)
-            letters = _without(letters, self._letters(unit, 0, None))
+            letters = _without(letters, self._rows("collector/replay_claims", unit.key))
         return last
 
     def _settled(self, unit: _Unit) -> int:
@@ -218,7 +231,7 @@ class Replay:
         if found is None:
             return 0
         if not found.is_done:
-            letters = self._letters(unit, found.number, None)
+            letters = self._letters(unit, found.number, ALL)
             self._found.resumed += letters.num_rows
             self._finish(unit, found, letters)
         return found.number
@@ -279,8 +292,9 @@ class Replay:
         at = row["replayed_at"].astimezone(UTC)
         return _Attempt(row["attempt"], at, row["decoder"], row["state"], row["writer"], bool(row["is_done"]))
 
-    def _letters(self, unit: _Unit, attempt: int, limit: int | None) -> pa.Table:
-        key = {**unit.key, "attempt": attempt, "limit": limit or (1 << 31)}
+    def _letters(self, unit: _Unit, attempt: int, limit: int, skip: int = 0) -> pa.Table:
+        """Letters of an attempt, or (attempt 0) those that none has claimed."""
+        key = {**unit.key, "attempt": attempt, "limit": limit, "skip": skip}
         statement = sql.load("collector/replay_letters").text
         found = self._patience(lambda: self._engine.query(statement, key))
         # Engines give text where all of a column is UTF-8.
@@ -303,24 +317,31 @@ def _cut(unit: _Unit, attempt: _Attempt, letters: pa.Table) -> Cut:
     return Cut(batch, attempt.format, Lease())
 
 
-def _decodable(decoder: Decoder, letters: pa.Table) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], Any]:
-    """Which letters give at least one row, and an iterator over the reasons of the others, in order."""
+def _undecodable(decoder: Decoder, letters: pa.Table) -> Mapping[int, str]:
+    """Index -> reason of the letters that give no row, in order."""
+    values = letters.column("payload").combine_chunks()
+    numbers = np.arange(letters.num_rows)
+    reasons: dict[int, str] = {}
+    try:
+        decoded = decoder.decode(values)
+    except Exception:  # noqa: BLE001 - letters that broke a decoder are here too: they are found out one by one
+        batch = Batch(_CLUSTER, "", "", 0, values, pa.array(numbers, pa.int64()))
+        rest, broken = isolate(batch, lambda part: decoder.decode(part.values))
+        reasons = {letter.message: letter.reason for letter in broken}
+        numbers = rest.offsets.to_numpy()
+        decoded = decoder.decode(rest.values)
     good = np.zeros(letters.num_rows, bool)
-    if not letters.num_rows:
-        return good, iter(())
-    decoded = decoder.decode(letters.column("payload").combine_chunks())
     for table in decoded.tables.values():
         if table.num_rows:
-            good[table.column(MESSAGE).to_numpy(zero_copy_only=False)] = True
-    reasons: dict[int, str] = {}
+            good[numbers[table.column(MESSAGE).to_numpy(zero_copy_only=False)]] = True
     for dead in decoded.dead:
-        reasons.setdefault(dead.message, dead.reason)
+        reasons.setdefault(int(numbers[dead.message]), dead.reason)
     nothing = f"nothing in it, read as {decoder.name}"
-    return good, iter([reasons.get(int(index), nothing) for index in np.flatnonzero(~good)])
+    return {index: reasons.get(index, nothing) for index in np.flatnonzero(~good).tolist()}
 
 
-def _without(letters: pa.Table, left: pa.Table) -> pa.Table:
-    """Those of `letters` that are still among `left`."""
-    keys = set(zip(*(left.column(name).to_pylist() for name in _KEY), strict=True))
+def _without(letters: pa.Table, claimed: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Those of `letters` that are not `claimed`."""
+    keys = {tuple(row[name] for name in _KEY) for row in claimed}
     own = zip(*(letters.column(name).to_pylist() for name in _KEY), strict=True)
-    return letters.filter(pa.array([key in keys for key in own], pa.bool_()))
+    return letters.filter(pa.array([key not in keys for key in own], pa.bool_()))

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
-from collector.ingest.counters import Counters
-from eastwatch.telemetry import CounterName, Telemetry
+from collector.ingest.run import Ingest
+from eastwatch.telemetry import CounterName, Label, Telemetry
 from storage.engine import Engine, Settings
+from storage.errors import StorageError
+from storage.tables import DEAD_LETTERS
 
 REPORT_INTERVAL_S = 5.0
 
@@ -41,12 +44,13 @@ class MeasuredEngine:
         external: Mapping[str, pa.Table] | None = None,
     ) -> pa.Table:
         """See `Engine.query`."""
-        return self._engine.query(sql, parameters, settings=settings, external=external)
+        with self._failures():
+            return self._engine.query(sql, parameters, settings=settings, external=external)
 
     def insert(self, table: str, batch: pa.RecordBatch, *, token: str | None = None) -> None:
         """See `Engine.insert`."""
         began = time.monotonic()
-        with self._telemetry.span("insert", table=table):
+        with self._telemetry.span("insert", table=table), self._failures():
             self._engine.insert(table, batch, token=token)
         self._telemetry.record("eastwatch.insert.duration", time.monotonic() - began, table=table)
         self._telemetry.record("eastwatch.batch.rows", batch.num_rows, table=table)
@@ -55,11 +59,20 @@ class MeasuredEngine:
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, settings: Settings | None = None
     ) -> None:
         """See `Engine.execute`."""
-        self._engine.execute(sql, parameters, settings=settings)
+        with self._failures():
+            self._engine.execute(sql, parameters, settings=settings)
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._engine.close()
+
+    @contextmanager
+    def _failures(self) -> Generator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._telemetry.count("eastwatch.engine.failures", error=type(error).__name__)
+            raise
 
 
 class TelemetryMeasures:
@@ -71,11 +84,15 @@ class TelemetryMeasures:
     def decoded(self, format: str, seconds: float, size_bytes: int) -> None:
         """See `Measures.decoded`."""
         self._telemetry.record("eastwatch.decode.duration", seconds, format=format)
-        self._telemetry.record("eastwatch.batch.bytes", size_bytes, format=format)
+        self._telemetry.record("eastwatch.batch.size", size_bytes, format=format)
 
     def lag(self, topic: str, partition: int, messages: int) -> None:
         """See `Measures.lag`."""
         self._telemetry.record("eastwatch.source.lag", messages, topic=topic, partition=partition)
+
+    def gone(self, topic: str, partition: int) -> None:
+        """See `Measures.gone`."""
+        self._telemetry.forget("eastwatch.source.lag", topic=topic, partition=partition)
 
 
 def measured(engine: Engine, telemetry: Telemetry) -> Engine:
@@ -84,36 +101,61 @@ def measured(engine: Engine, telemetry: Telemetry) -> Engine:
 
 
 @contextmanager
-def reported(counters: Counters, telemetry: Telemetry, every_s: float = REPORT_INTERVAL_S) -> Generator[None]:
-    """Count what `counters` gain while the block runs."""
+def reported(
+    loop: Ingest, telemetry: Telemetry, every_s: float = REPORT_INTERVAL_S, **labels: Label
+) -> Generator[None]:
+    """Count what `loop` does while the block runs, under `labels`."""
     if not telemetry.enabled:
         yield
         return
-    told: dict[CounterName, int] = {}
+    report = _Report(loop, telemetry, labels)
     ended = threading.Event()
-
-    def tell() -> None:
-        counts = counters.snapshot()
-        now: dict[CounterName, int] = {
-            "eastwatch.messages.read": counts.messages,
-            "eastwatch.records.accepted": counts.accepted,
-            "eastwatch.records.stored": counts.stored,
-            "eastwatch.records.dead_lettered": counts.dead_lettered,
-            "eastwatch.records.refused": counts.refused,
-        }
-        for name, total in now.items():
-            telemetry.count(name, total - told.get(name, 0))
-        told.update(now)
 
     def run() -> None:
         while not ended.wait(every_s):
-            tell()
+            report.tell()
 
     thread = threading.Thread(target=run, name="telemetry counters", daemon=True)
     thread.start()
     try:
-        yield
+        with telemetry.before_exposition(report.tell):
+            yield
     finally:
         ended.set()
         thread.join()
-        tell()
+        report.tell()
+        telemetry.forget("eastwatch.memory.in_flight", **labels)
+
+
+class _Report:
+    """Counters of a loop, told as what they gained since they were told last."""
+
+    def __init__(self, loop: Ingest, telemetry: Telemetry, labels: Mapping[str, Label]) -> None:
+        self._loop = loop
+        self._telemetry = telemetry
+        self._labels = labels
+        self._told: Counter[tuple[CounterName, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def tell(self) -> None:
+        """Tell what came since. Safe from any thread."""
+        with self._lock:
+            counts = self._loop.counters.snapshot()
+            now = Counter[tuple[CounterName, str]](
+                {
+                    ("eastwatch.messages.read", ""): counts.messages,
+                    ("eastwatch.read", ""): counts.bytes,
+                    ("eastwatch.batches.stored", ""): counts.batches,
+                    ("eastwatch.records.accepted", ""): counts.accepted,
+                    ("eastwatch.records.stored", ""): counts.stored,
+                    ("eastwatch.records.dead_lettered", ""): counts.dead_lettered,
+                    ("eastwatch.records.refused", ""): counts.refused,
+                }
+            )
+            for table, rows in {**counts.rows, DEAD_LETTERS.name: counts.dead_lettered}.items():
+                now["eastwatch.rows.stored", table] = rows
+            for (name, table), total in now.items():
+                more: dict[str, Label] = {"table": table} if table else {}
+                self._telemetry.count(name, total - self._told[name, table], **self._labels, **more)
+            self._told = now
+        self._telemetry.record("eastwatch.memory.in_flight", self._loop.in_flight_bytes, **self._labels)

@@ -21,6 +21,7 @@ from collector.ingest.options import IngestOptions
 from collector.operations.options import OperationOptions
 from collector.sources.options import KafkaOptions
 from collector.sources.otlp_http import RequestLimits
+from eastwatch.health_options import HealthOptions
 from storage.retention import Retention
 
 PREFIX = "EASTWATCH_"
@@ -44,9 +45,14 @@ class Settings(BaseSettings):
         default="chdb:./eastwatch-data",
         description="where the data is: chdb:PATH or clickhouse://user:pass@host:9000/db",
     )
+    sources: list[str] = Field(
+        default_factory=list,
+        description="what `eastwatch up` reads: the SOURCEs of `eastwatch ingest`, but for standard input",
+    )
     otlp_endpoint: str = Field(
         default="", description="where eastwatch's own metrics and traces go (OTLP/HTTP); empty = nowhere"
     )
+    health: HealthOptions = Field(default_factory=HealthOptions, description="health and metrics over HTTP")
     ingest: IngestOptions = Field(default_factory=IngestOptions, description="the ingest loop")
     operations: OperationOptions = Field(
         default_factory=OperationOptions, description="how operations are named and how many a service has"

@@ -16,6 +16,10 @@ class Measures(Protocol):
         """`messages` lie between what is stored of a partition and its end."""
         ...
 
+    def gone(self, topic: str, partition: int) -> None:
+        """A partition whose lag was told is another's now, or nobody's."""
+        ...
+
 
 class Unmeasured:
     """Nobody listens."""
@@ -25,3 +29,6 @@ class Unmeasured:
 
     def lag(self, topic: str, partition: int, messages: int) -> None:
         """See `Measures.lag`."""
+
+    def gone(self, topic: str, partition: int) -> None:
+        """See `Measures.gone`."""

@@ -130,6 +130,12 @@ class Ingest:
         """Read nothing more, store what is on its way within `drain_s`, commit and return. Safe in a signal handler."""
         self._stop.set()
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """Memory that batches on their way take, estimated."""
+        with self._flight_lock:
+            return self._flight_bytes * MEMORY_FACTOR
+
     def run(self) -> None:
         """Ingest until every source is finished, `stop` is called or something breaks.
 
@@ -244,8 +250,7 @@ class Ingest:
         decode.submit(_Item(cut, mailbox))
 
     def _has_room(self) -> bool:
-        with self._flight_lock:
-            return self._flight_bytes * MEMORY_FACTOR < self._options.memory_bytes
+        return self.in_flight_bytes < self._options.memory_bytes
 
     def _hear(self, mailbox: _Mailbox, wait_s: float = 0) -> None:
         try:

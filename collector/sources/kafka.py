@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -58,14 +59,18 @@ class _Leases(ConsumerRebalanceListener):
 
     def __init__(self) -> None:
         self.held: dict[TopicPartition, Pending] = {}
+        self.joined = False
+        """Whether the group has let this member in, with partitions or without any."""
 
     def on_partitions_revoked(self, revoked: Any) -> None:
         del revoked
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         del assigned
+        self.joined = True
 
     def on_partitions_lost(self, lost: Any) -> None:
+        self.joined = False
         for partition in lost:
             if pending := self.held.get(partition):
                 pending.lost = True
@@ -110,10 +115,12 @@ class KafkaSource:
         self._options = options
         self._notice = notice
         self._measures = measures or Unmeasured()
+        self._session_s = kafka.session_timeout_s
         self._leases = _Leases()
         self._stored: dict[TopicPartition, int] = {}
         self._begun: dict[TopicPartition, int] = {}
         """Where this run began to read."""
+        self._lag_told: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}
         self._outstanding: dict[TopicPartition, int] = {}
         self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
@@ -174,6 +181,15 @@ class KafkaSource:
             return action()
         except kafka_errors.KafkaError as error:
             raise translated(error, self.label) from None
+
+    @property
+    def waits_for(self) -> str:
+        """The group, until it has let this member in; the coordinator, while it has been silent for a session."""
+        if not self._leases.joined:
+            return f"the group {self._url.group} to let it in"
+        heartbeat = self._consumer._coordinator.heartbeat  # pyright: ignore[reportPrivateUsage]
+        silent_s = time.monotonic() - max(heartbeat.last_receive, heartbeat.last_reset)
+        return f"the broker, silent for {silent_s:.0f} s" if silent_s > self._session_s else ""
 
     # Reading.
 
@@ -420,10 +436,20 @@ class KafkaSource:
         self._committed.update(ahead)
 
     def _tell_lag(self) -> None:
-        for partition in (self._consumer.assignment() or set()) & self._begun.keys():
-            end = self._consumer.highwater(partition)
-            if end is not None:
-                position = self._stored.get(partition, self._begun[partition])
+        assigned: Set[TopicPartition] = self._consumer.assignment() or set()
+        for partition in self._lag_told - assigned:
+            self._measures.gone(partition.topic, partition.partition)
+        self._lag_told &= assigned
+        for partition in assigned:
+            try:
+                end = self._consumer.highwater(partition)
+                position = self._stored.get(partition, self._begun.get(partition))
+                if position is None:
+                    position = self._consumer.position(partition, timeout_ms=0)
+            except (kafka_errors.KafkaError, KeyError):
+                continue  # taken away in between, on the client's own thread
+            if end is not None and position is not None:
+                self._lag_told.add(partition)
                 self._measures.lag(partition.topic, partition.partition, max(0, end - position))
 
     def close(self) -> None:
@@ -433,4 +459,6 @@ class KafkaSource:
         self._closed = True
         for pending in self._leases.held.values():
             pending.lease.revoke()
+        for partition in self._lag_told:
+            self._measures.gone(partition.topic, partition.partition)
         self._consumer.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1000))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from collector.contract import Batch, DeadLetter
 
@@ -108,4 +108,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release connections and files. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A source that others must let in before it reads. Safe from any thread."""
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, in one line; empty while it is joined."""
         ...

@@ -18,6 +18,7 @@ from eastwatch.cli.errors import exit_code_of
 COMMANDS: Mapping[str, str] = {
     "demo": "eastwatch.cli.demo:demo",
     "ingest": "eastwatch.cli.ingest:ingest",
+    "up": "eastwatch.cli.up:up",
     "inventory": "eastwatch.cli.inventory:app",
     "map": "eastwatch.cli.map:map_",
     "trace": "eastwatch.cli.trace:trace",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,13 +26,16 @@ from collector.sources.open import open_source
 from collector.sources.source import Source
 from collector.sources.urls import FileUrl, KafkaUrl, OtlpUrl, SourceUrl, parse_source
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
-from eastwatch.cli.errors import tell
+from eastwatch.cli.errors import EXIT_BAD_INPUT, tell
 from eastwatch.cli.progress import shown
 from eastwatch.follow_up import follow_up
 from eastwatch.measured import TelemetryMeasures, measured, reported
 from eastwatch.settings import Settings
 from eastwatch.telemetry import Telemetry
 from storage.engine import Engine
+
+STOP_MARGIN_S = 15.0
+"""Seconds beyond `drain_s` until the process ends in any case: for the last commit, and what follows from the rows."""
 
 
 def ingest(
@@ -104,7 +109,11 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
             measures=measures,
             notice=tell,
         )
-        with signals(loop.stop), shown(loop.counters), reported(loop.counters, telemetry):
+        with (
+            signals(loop.stop, settings.ingest.drain_s + STOP_MARGIN_S),
+            shown(loop.counters),
+            reported(loop, telemetry),
+        ):
             loop.run()
     return loop.counters.snapshot()
 
@@ -129,18 +138,32 @@ def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry) -> 
 
 
 @contextmanager
-def signals(stop: Callable[[], None]) -> Generator[None]:
-    """Call `stop` on the first SIGTERM or SIGINT; a second one ends the process at once."""
+def signals(stop: Callable[[], None], limit_s: float | None = None) -> Generator[None]:
+    """Call `stop` on the first SIGTERM or SIGINT; a second one ends the process at once.
+
+    With `limit_s` the process ends that many seconds after the first in any case: an engine may hang for minutes, and
+    whoever sent the signal kills after a while. What that leaves undone is what a kill leaves undone.
+    """
+
+    def end() -> None:
+        tell(f"not at its end {limit_s:g} s after it was told to stop, ending now; what is not stored comes again")
+        os._exit(EXIT_BAD_INPUT)
+
+    timer = threading.Timer(limit_s or 0, end)
+    timer.daemon = True
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         signal.signal(number, signal.SIG_DFL)
+        if limit_s is not None and not timer.is_alive():
+            timer.start()
         stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -34,6 +34,7 @@ _UNITS: Mapping[str, str] = {
     "values": "words",
     "templates": "templates",
     "rules": "list of tables",
+    "sources": "list of texts",
 }
 """The last word of a setting's name -> its unit."""
 

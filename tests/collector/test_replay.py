@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from collector.clock import SystemClock
+from collector.contract import Decoded
 from collector.deadletters import dead_letters
 from collector.decode.limits import DEFAULT_LIMITS
 from collector.ingest.decoders import DecoderCache
@@ -136,6 +137,40 @@ def test_equal_letters_of_one_record_are_each_a_call(engine: Engine) -> None:
     assert figures(replayer(engine, "calls_json").run()) == (2, 0, 0, 0)
     assert figures(replayer(engine, "calls_json").run()) == (0, 0, 0, 0)
     assert stored(engine) == ["a", "a"]
+
+
+class Fragile:
+    """A decoder with a defect."""
+
+    name, version = "calls_json", 1
+
+    def __init__(self) -> None:
+        self._real = DecoderCache(DEFAULT_LIMITS)("calls_json")
+
+    def decode(self, values: pa.LargeBinaryArray) -> Decoded:
+        if b"evil" in values.to_pylist():
+            raise ZeroDivisionError("a defect")
+        return self._real.decode(values)
+
+
+def test_what_breaks_its_decoder_again_stays_and_its_neighbours_do_not(engine: Engine) -> None:
+    keep(engine, line("a"), b"evil", b"nonsense", line("b"))
+    clock, fragile = SystemClock(), Fragile()
+    patience = Patience(clock, threading.Event(), lambda _message: None, 5)
+    found = Replay(engine, lambda _format: fragile, clock, patience, format="calls_json").run()
+    assert figures(found) == (2, 2, 0, 0) and stored(engine) == ["a", "b"]
+    assert [one.offset for one in found.stayed] == [1, 2]
+    assert found.stayed[0].reason == "eastwatch could not take it: ZeroDivisionError: a defect"
+
+
+def test_what_stays_does_not_hide_what_follows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.replay.LETTERS_AT_ONCE", 2)
+    keep(engine, b"x1", line("a"), b"x2", b"x3", b"x4", line("b"), line("c"))
+    found = replayer(engine, "calls_json").run(limit=6)
+    assert figures(found) == (2, 4, 0, 0) and stored(engine) == ["a", "b"]
+    assert [one.offset for one in found.stayed] == [0, 2, 3, 4]
+    assert figures(replayer(engine, "calls_json").run()) == (1, 4, 0, 0) and stored(engine) == ["a", "b", "c"]
+    assert counted(engine) == 3
 
 
 class Dying:

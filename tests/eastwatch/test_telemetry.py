@@ -108,5 +108,5 @@ def test_an_ingestion_tells_what_it_does(tmp_path: Path) -> None:
     assert (values["accepted"], values["stored"], values["dead_lettered"], values["refused"]) == (6, 5, 1, 0)
     assert ("table", "calls") in {label for span in tables["spans"].to_pylist() for label in span["attributes"]}
     assert {span["name"] for span in tables["spans"].to_pylist()} == {"insert", "derive"}
-    for name in ("eastwatch.decode.duration", "eastwatch.batch.bytes"):
+    for name in ("eastwatch.decode.duration", "eastwatch.batch.size"):
         assert (measured[name]["count"], measured[name]["attributes"]) == (1, [("format", "calls_json")])

@@ -1,6 +1,6 @@
 -- Dead letters of one batch: those of an attempt to replay them, or (attempt 0) those of no attempt. The order is the
 -- same whenever an attempt is read.
--- In: source, partition, received_at (UTC, arrival), attempt, limit (rows).
+-- In: source, partition, received_at (UTC, arrival), attempt, limit and skip (rows).
 -- Out: offset, record, payload_hash, format, reason, payload (bytes, maybe cut), payload_bytes.
 SELECT offset, record, sipHash64(payload) AS payload_hash, format, reason, payload, payload_bytes
 FROM dead_letters
@@ -14,4 +14,4 @@ WHERE source = {source:String} AND partition = {partition:Int32}
             AND ({attempt:UInt32} = 0 OR attempt = {attempt:UInt32})
     )) = ({attempt:UInt32} > 0)
 ORDER BY offset, record, payload_hash, reason
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {skip:UInt32}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -401,6 +402,9 @@ def test_the_lag_of_a_partition(kafka: KafkaBroker) -> None:
         def lag(self, topic: str, partition: int, messages: int) -> None:
             told.append((topic, partition, messages))
 
+        def gone(self, topic: str, partition: int) -> None:
+            told.append((topic, partition, -1))
+
     parsed = parse_source(source(kafka, topic, group="lag"))
     assert isinstance(parsed, KafkaUrl)
     options = IngestOptions(batch_messages=20, batch_age_s=0)
@@ -415,4 +419,21 @@ def test_the_lag_of_a_partition(kafka: KafkaBroker) -> None:
         reader.commit(final=True)
     finally:
         reader.close()
-    assert told == [(topic, 0, 30), (topic, 0, 10), (topic, 0, 0)]
+    assert told == [(topic, 0, 30), (topic, 0, 10), (topic, 0, 0), (topic, 0, -1)]
+
+
+def test_what_a_source_waits_for(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    parsed = parse_source(source(kafka, topic, group="waits"))
+    assert isinstance(parsed, KafkaUrl)
+    reader = KafkaSource(parsed, lambda *_: [], SystemClock(), IngestOptions(), KafkaOptions())
+    try:
+        assert reader.waits_for == "the group waits to let it in"
+        poll(lambda: (reader.poll(0.2, room=True), not reader.waits_for)[1], "the group", 30)
+        # As if the broker had been silent for longer than a session.
+        heartbeat = reader._consumer._coordinator.heartbeat
+        heartbeat.last_receive -= 100
+        heartbeat.last_reset -= 100
+        assert re.fullmatch(r"the broker, silent for (9\d|1\d\d) s", reader.waits_for)
+    finally:
+        reader.close()

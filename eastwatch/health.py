@@ -1,0 +1,196 @@
+"""Health and metrics over HTTP, for orchestrators and Prometheus.
+
+    GET /healthz   200 while the process can go on by itself, else 503 and why
+    GET /readyz    200 when every check says so, else 503; one line a check
+    GET /metrics   Prometheus's text format
+
+Nothing here changes anything, and nothing asks who is there: the address is this machine's alone by default. Whoever
+connects is bounded in number, time and size. The answers come from functions that are passed in and must be quick.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+from collector.errors import BadSource, SourceUnavailable
+from eastwatch.cli.terminal import printable
+
+CONNECTIONS = 16
+"""Connections at once; one more is closed."""
+CONNECTION_S = 10.0
+"""Longest life of a connection."""
+SILENCE_S = 5.0
+TEXT = "text/plain; charset=utf-8"
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that readiness depends on. `trouble` is empty where all is well, else what is missing, in one line."""
+
+    name: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the endpoint says; each is called from its threads, several at once."""
+
+    alive: Callable[[], str]
+    """Empty, or why the process cannot go on."""
+    checks: Callable[[], Sequence[Check]]
+    metrics: Callable[[], bytes]
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` (an IPv6 address in brackets).
+
+    Raises:
+        BadSource: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise BadSource(f"setting health.listen = {text!r}: expected HOST:PORT, such as 127.0.0.1:9464")
+    return host, int(port)
+
+
+class _Server(socketserver.ThreadingMixIn, HTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], answers: Answers) -> None:
+        self.answers = answers
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, float] = {}
+        """Connection -> when it must be gone."""
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service for the host's full name, which may take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            full = len(self._open) >= CONNECTIONS
+            if not full:
+                self._open[request] = time.monotonic() + CONNECTION_S
+        if full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called about twice a second: nobody holds a place by sending a byte now and then."""
+        self.drop(time.monotonic())
+
+    def drop(self, before: float) -> None:
+        """End the connections that must be gone `before` this moment."""
+        with self._lock:
+            late = [request for request, until in self._open.items() if until <= before]
+        for request in late:
+            with suppress(OSError):  # it has gone already
+                request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that breaks is its sender's business; anything else is a defect of ours and is told."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = SILENCE_S
+    server_version = "eastwatch"
+    sys_version = ""
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: whoever asks every few seconds is not news."""
+
+    def do_GET(self) -> None:
+        """One question."""
+        answers = self.server.answers
+        match self.path.partition("?")[0]:
+            case "/healthz":
+                why = answers.alive()
+                self._answer(503 if why else 200, (printable(why) or "ok") + "\n")
+            case "/readyz":
+                checks = answers.checks()
+                self._answer(503 if any(check.trouble for check in checks) else 200, told(checks))
+            case "/metrics":
+                self._answer(200, answers.metrics(), PROMETHEUS_TEXT)
+            case _:
+                self._answer(404, "no such path, expected /healthz, /readyz or /metrics\n")
+
+    do_HEAD = do_GET
+
+    def _answer(self, status: int, text: str | bytes, kind: str = TEXT) -> None:
+        body = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def told(checks: Sequence[Check]) -> str:
+    """Checks as text, one line each."""
+    lines = [f"wait  {check.name}: {check.trouble}" if check.trouble else f"ok    {check.name}" for check in checks]
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+class Endpoint:
+    """The running endpoint. `port` is where it listens."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self.port = server.server_port
+        self._thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and drop who is connected."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.drop(float("inf"))
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def serve(address: tuple[str, int], answers: Answers) -> Endpoint:
+    """Listen on `address` (port 0 = any free one) until `close`.
+
+    Raises:
+        SourceUnavailable: the address cannot be listened on.
+    """
+    try:
+        return Endpoint(_Server(address, answers))
+    except OSError as error:
+        where = f"{address[0]}:{address[1]}"
+        why = error.strerror or error
+        raise SourceUnavailable(
+            f"setting health.listen = {where!r}: {why}, expected a free address of this machine"
+        ) from None
