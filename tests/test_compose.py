@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from collector.sources.urls import KafkaUrl, parse_source
 from eastwatch.cli import COMMANDS
+from eastwatch.cli.ingest import STOP_MARGIN_S
 from eastwatch.cli.up import sources_of
 from eastwatch.health import parse_address
 from eastwatch.settings import load_settings
@@ -111,7 +112,7 @@ def test_eastwatch_reads_settings_that_it_understands(monkeypatch: pytest.Monkey
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert f"127.0.0.1:{port}/readyz" in service["healthcheck"]["test"][-1]
     # Time to store what is on its way, before it is killed.
-    assert int(service["stop_grace_period"].removesuffix("s")) >= settings.ingest.drain_s + 5
+    assert int(service["stop_grace_period"].removesuffix("s")) > settings.ingest.drain_s + STOP_MARGIN_S
     urls = [url for url in sources_of(settings) if isinstance(url, KafkaUrl)]
     listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert urls and all(f"INSIDE://{url.bootstrap[0]}," in listeners for url in urls)

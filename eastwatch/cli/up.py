@@ -16,7 +16,7 @@ from collector.errors import BadSource
 from collector.ingest.decoders import DecoderCache
 from collector.sources.urls import OtlpUrl, SourceUrl, StdinUrl, parse_source
 from eastwatch.cli.context import ConfigOption, StoreOption, open_for_writing, settings_of
-from eastwatch.cli.ingest import signals
+from eastwatch.cli.ingest import STOP_MARGIN_S, signals
 from eastwatch.cli.terminal import printable
 from eastwatch.health import Answers, Check, parse_address, serve
 from eastwatch.measured import measured
@@ -40,7 +40,7 @@ def up(ctx: typer.Context, store: StoreOption = None, config: ConfigOption = Non
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()])
     state = _State()
     with ExitStack() as stack:
-        stack.enter_context(signals(state.stop))
+        stack.enter_context(signals(state.stop, settings.ingest.drain_s + STOP_MARGIN_S))
         telemetry = stack.enter_context(Telemetry(settings.otlp_endpoint, scraped=address is not None))
         if address:
             endpoint = stack.enter_context(
