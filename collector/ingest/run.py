@@ -11,7 +11,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from collector.clock import Clock, SystemClock
 from collector.contract import DeadLetter
@@ -32,6 +33,10 @@ from storage.engine import Engine
 from storage.errors import StorageError
 
 POLL_S = 0.2
+KEEP_ALIVE_S = 1.0
+"""Seconds a reader waits for room downstream before it looks after its source again."""
+ABANDON_S = 2.0
+"""Seconds that what hangs in the engine gets to end once `drain_s` is over."""
 PREPARED_AHEAD = 2
 """Decoded batches that may wait for the engine."""
 MEMORY_FACTOR = 6
@@ -58,6 +63,8 @@ class _Mailbox:
 class _Item:
     cut: Cut
     mailbox: _Mailbox
+    again: bool = False
+    """Whether an earlier attempt, or another writer, may have begun to store it."""
 
 
 After = Callable[[Engine, bool], None]
@@ -103,15 +110,18 @@ class Ingest:
         self._decoders = decoders
         self._options = options or IngestOptions()
         self._clock = clock or SystemClock()
-        self._began_at = self._clock.now()
         self._after = after or (lambda _engine, _final: None)
         self._measures = measures or Unmeasured()
         self._patient = patient
         self._stop = threading.Event()
+        self._stopped_at: float | None = None
         self._abandon = threading.Event()
         self._bounds = bounds or BoundsBook(engine)
         patience_s = None if patient else self._options.engine_patience_s
         self._patience = Patience(self._clock, self._abandon, notice, patience_s)
+        # Whoever is about to read more need not wait any longer once it is told to stop.
+        self._readers_patience = Patience(self._clock, self._stop, notice, patience_s)
+        self._bounds.wait_with(self._readers_patience)
         self._books = AddressBooks(engine, self._clock, self._options.addresses_refresh_s)
         self._operation_options = operations or OperationOptions()
         self._operations = OperationBooks(engine, self._clock, self._options.addresses_refresh_s)
@@ -128,6 +138,8 @@ class Ingest:
 
     def stop(self) -> None:
         """Read nothing more, store what is on its way within `drain_s`, commit and return. Safe in a signal handler."""
+        if self._stopped_at is None:
+            self._stopped_at = self._clock.monotonic()
         self._stop.set()
 
     @property
@@ -143,7 +155,12 @@ class Ingest:
             CollectorError: a source broke, or nearly everything was undecodable.
             StorageError: the engine refused, or stayed away too long.
         """
-        self._patience(lambda: publish(self._engine, self._operation_options, self._clock.now()))
+        try:
+            self._readers_patience(lambda: publish(self._engine, self._operation_options, self._clock.now()))
+        except StorageError:
+            if self._stop.is_set():
+                return
+            raise
         write: Stage[tuple[_Item, Prepared]] = Stage(
             "store", self._write, capacity=PREPARED_AHEAD, discard=lambda work: self._refuse(work[0], work[1].records)
         )
@@ -162,17 +179,20 @@ class Ingest:
         try:
             self._watch(readers)
         finally:
-            self._stop.set()
+            self.stop()
             for reader in readers:
                 reader.join(self._options.drain_s + 5)
             self._abandon.set()
             decode.close()
-            decode.join(self._options.drain_s)
+            write_is_fed = decode.join(ABANDON_S)
             write.close()
-            write.join(self._options.drain_s)
+            ended = write.join(ABANDON_S) and write_is_fed
         if not self._errors.empty():
             raise self._errors.get()
-        self._follow_up(final=True)
+        if ended:
+            self._follow_up(final=True)
+        else:
+            self._notice(f"the engine did not take what was on its way within {self._options.drain_s:g} s")
 
     def _watch(self, readers: Sequence[threading.Thread]) -> None:
         if self._patient:
@@ -216,24 +236,28 @@ class Ingest:
                 if mailbox.outstanding == 0 and source.finished:
                     break
                 for cut in source.poll(POLL_S, room=self._has_room()):
-                    self._submit(cut, mailbox, decode)
+                    self._submit(cut, mailbox, decode, write)
             self._drain(mailbox, decode, write)
         except Exception as error:  # noqa: BLE001 - raised again by run()
-            self._errors.put(error)
-            self._stop.set()
+            if not (self._stop.is_set() and isinstance(error, StorageError) and error.retryable):
+                self._errors.put(error)
+            self.stop()
             source.failed(error)
         finally:
             self._hear(mailbox)
             self._close(source)
 
     def _drain(self, mailbox: _Mailbox, decode: Stage[_Item], write: Stage[tuple[_Item, Prepared]]) -> None:
-        until = self._clock.monotonic() + self._options.drain_s
-        while mailbox.outstanding and self._clock.monotonic() < until:
+        while mailbox.outstanding and self._may_drain():
             decode.poll()
             write.poll()
             self._hear(mailbox, wait_s=POLL_S)
         if mailbox.outstanding:
             mailbox.source.failed(CollectorError("ingestion stopped"))
+
+    def _may_drain(self) -> bool:
+        """Whether what is on its way may still be waited for."""
+        return self._stopped_at is None or self._clock.monotonic() < self._stopped_at + self._options.drain_s
 
     def _close(self, source: Source) -> None:
         try:
@@ -242,12 +266,21 @@ class Ingest:
             self._notice(f"{source.label}: positions not committed, they will be read again: {error}")
         source.close()
 
-    def _submit(self, cut: Cut, mailbox: _Mailbox, decode: Stage[_Item]) -> None:
+    def _submit(self, cut: Cut, mailbox: _Mailbox, decode: Stage[_Item], write: Stage[tuple[_Item, Prepared]]) -> None:
         mailbox.outstanding += 1
         with self._flight_lock:
             self._flight_bytes += cut.size_bytes
         self.counters.read(len(cut.batch.values), cut.size_bytes)
-        decode.submit(_Item(cut, mailbox))
+        item = _Item(cut, mailbox)
+        while not decode.submit(item, KEEP_ALIVE_S):
+            write.poll()
+            if not self._may_drain():
+                self._refuse(item, 0)
+                return
+            # The engine takes its time. A consumer that does not poll for long is thrown out of its group.
+            self._hear(mailbox)
+            mailbox.source.commit()
+            mailbox.source.poll(0, room=False)
 
     def _has_room(self) -> bool:
         return self.in_flight_bytes < self._options.memory_bytes
@@ -273,7 +306,11 @@ class Ingest:
             self._refuse(item, 0)
             return
         decoder = self._decoders(cut.format)
-        bounds = cut.bounds or self._claim(cut, decoder_label(decoder), self._patience(self._operations.current).state)
+        now = self._clock.now()
+        bounds = cut.bounds or self._claim(
+            cut, now, decoder_label(decoder), self._patience(self._operations.current).state
+        )
+        item = replace(item, again=cut.bounds is not None or bounds.received_at != now)
         if cut.bounds is None and bounds.last != cut.batch.last:
             cut.lease.revoke()
             self._finish(item, rewind=True)
@@ -288,10 +325,13 @@ class Ingest:
             self._notice(f"{_where(cut)}: {prepared.broken} messages broke the decoder and are dead letters: a defect")
         if not cut.answered:
             self._judge(item, prepared)
-        write.submit((item, prepared))
+        try:
+            write.submit((item, prepared))
+        except Exception:
+            self.counters.refused(prepared.records)
+            raise
 
-    def _claim(self, cut: Cut, label: str, state: str) -> Bounds:
-        received_at = self._clock.now()
+    def _claim(self, cut: Cut, received_at: datetime, label: str, state: str) -> Bounds:
         if not cut.replayable:
             return Bounds(cut.batch.first, cut.batch.last, received_at, label, state)
         return self._patience(lambda: self._bounds.claim(cut, received_at, label, state))
@@ -310,8 +350,7 @@ class Ingest:
             self._refuse(item, prepared.records)
             return
         self._store.write(prepared)
-        again = item.cut.bounds is not None or prepared.bounds.received_at < self._began_at
-        self.counters.stored(prepared.rows, len(prepared.dead), again=again)
+        self.counters.stored(prepared.rows, len(prepared.dead), again=item.again)
         self._finish(item, dead=prepared.dead)
 
     def _refuse(self, item: _Item, records: int) -> None:

@@ -31,14 +31,18 @@ class Stage(Generic[T]):
         self._thread = threading.Thread(target=self._run, name=f"eastwatch-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, item: T) -> None:
-        """Queue `item`, waiting while the stage is full.
+    def submit(self, item: T, timeout_s: float | None = None) -> bool:
+        """Queue `item`, waiting while the stage is full; False when there was no room for it within `timeout_s`.
 
         Raises:
             Exception: the one that stopped the stage.
         """
         self.poll()
-        self._items.put(item)
+        try:
+            self._items.put(item, timeout=timeout_s)
+        except queue.Full:
+            return False
+        return True
 
     def poll(self) -> None:
         """Raise the exception that stopped the stage, if one did."""

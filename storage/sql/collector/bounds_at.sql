@@ -1,5 +1,5 @@
--- Bounds recorded for the batch that starts at `first`. The first writer's row wins; a second one can only exist where
--- two writers raced across midnight UTC (deduplication tokens count per day's partition): then the earlier row wins.
+-- Bounds recorded for the batch that starts at `first`. The first writer's row wins; a second one can only exist where the
+-- engine has forgotten the first one's token (it knows the last 100 000): then the earlier row wins.
 -- In: topic_id, partition, first (position). Out: last (position, inclusive), received_at, decoder, state.
 SELECT last, received_at, decoder, state
 FROM ingest_positions
