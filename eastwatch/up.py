@@ -187,6 +187,8 @@ class SourceRun:
                 place.notice(f"{self.label}: open again")
             with reported(loop, place.telemetry, source=self.label):
                 loop.run()
+            if loop.in_flight_bytes:
+                place.notice(f"{self.label}: not all was stored within {self._options.drain_s:g} s; it comes again")
         finally:
             source.close()
             with self._lock:
