@@ -31,6 +31,7 @@ test: setup-dev ## set up and run the tests
 
 test-long: setup-dev ## long property, torture and quality runs
 	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m benchmarks.torture
 
 lint: setup-dev ## ruff, import rules, pyright
 	$(BIN)/ruff check .

@@ -139,6 +139,11 @@ class KafkaBroker:
         """The broker's process, None when it is external or stopped."""
         return self._process.pid if self._process else None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called and `start` was not."""
+        return self._process is None and not self.external
+
     def start(self) -> None:
         """Start the process and wait until it answers."""
         assert self._directory is not None
