@@ -121,6 +121,7 @@ class KafkaSource:
         self._begun: dict[TopicPartition, int] = {}
         """Where this run began to read."""
         self._lag_told: set[TopicPartition] = set()
+        self._away = False
         self._committed: dict[TopicPartition, int] = {}
         self._outstanding: dict[TopicPartition, int] = {}
         self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
@@ -197,9 +198,7 @@ class KafkaSource:
         """Wait up to `timeout_s` for messages; without `room`, only keep the membership alive."""
         self._pause(not room or (self._crowded() and not self._stuck))
         join_to_the_end(self._consumer)
-        records: Mapping[TopicPartition, list[Any]] = self._told(
-            lambda: self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_MESSAGES)
-        )
+        records = self._fetched(timeout_s)
         self._drop_lost()
         self._notice_recreated()
         now = self._clock.monotonic()
@@ -207,6 +206,23 @@ class KafkaSource:
         for partition, found in records.items():
             self._take(partition, found, now)
         return self._cut(now) if room else []
+
+    def _fetched(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
+        """What the client has, within `timeout_s`; nothing while the broker cannot be reached for a passing reason."""
+        try:
+            records = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_MESSAGES)
+        except kafka_errors.KafkaError as error:
+            if not error.retriable:
+                raise translated(error, self.label) from None
+            if not self._away:
+                self._away = True
+                self._notice(f"{translated(error, self.label)}; waiting for the broker, nothing is lost")
+            time.sleep(timeout_s)
+            return {}
+        if self._away and records:
+            self._away = False
+            self._notice(f"{self.label}: the broker is back")
+        return records
 
     def _take(self, partition: TopicPartition, found: list[Any], now: float) -> None:
         if not isinstance(found[0], Chunk):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
+from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from collector.clock import Clock, SystemClock
 from collector.decode.limits import Limits
@@ -342,6 +343,41 @@ def test_nobody_waits_for_a_full_batch_while_there_is_nothing_else_to_do(kafka: 
         assert second.batch.offsets.to_pylist() == [3, 4, 5]
     finally:
         reader.close()
+
+
+def test_a_connection_that_breaks_is_waited_out(kafka: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(0)])
+    reader = reader_of(kafka, topic, batch_age_s=0)
+    told: list[str] = []
+    monkeypatch.setattr(reader, "_notice", told.append)
+    client = reader._consumer  # pyright: ignore[reportPrivateUsage]
+    real, broken = client.poll, [KafkaConnectionError("reset by peer"), KafkaConnectionError("reset by peer")]
+
+    def flaky(*arguments: Any, **named: Any) -> Any:
+        if broken:
+            raise broken.pop()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(client, "poll", flaky)
+    assert len(first_cut(reader).batch.offsets) == 1
+    assert [text.rpartition("; ")[2] for text in told[:1]] == ["waiting for the broker, nothing is lost"]
+    assert told[-1].endswith("the broker is back") and len(told) == 2
+
+    refused = reader_of(kafka, topic)
+    try:
+        monkeypatch.setattr(refused._consumer, "poll", raising(TopicAuthorizationFailedError("no right")))  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(SourceRefused):
+            refused.poll(0.1, room=True)
+    finally:
+        refused.close()
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def action(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return action
 
 
 def test_until_idle_ends_although_the_topic_goes_on(kafka: KafkaBroker, engine: Engine) -> None:
