@@ -50,6 +50,7 @@ _ROWS: Mapping[str, tuple[str, str]] = {
     "spans": ("received_at", "calls_days"),
     "metric_points": ("received_at", "calls_days"),
     "dead_letters": ("received_at", "calls_days"),
+    "dead_letter_replays": ("received_at", "days_days"),
     "address_sightings": ("received_on", "calls_days"),
     "ingest_positions": ("received_at", "hours_days"),
     "edges_1m": ("received_on", "minutes_days"),

@@ -1,6 +1,7 @@
 -- Which dead letters were read again, and whether that ended: one row (step `letter`) a letter of an attempt, written by
 -- one insert before its rows are, and one row (step `done`) after them. Attempts are numbered by batch of letters
--- (source, partition, received_at). Never removed: a letter that was replayed is not replayed again.
+-- (source, partition, received_at). Kept for longer than the letters are: one that was replayed is not
+-- replayed again.
 CREATE TABLE dead_letter_replays (
     received_at  DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     source       LowCardinality(String),

@@ -273,11 +273,15 @@ def test_a_join_that_outlasts_a_poll_is_not_forgotten(kafka: KafkaBroker) -> Non
     there, later = kafka.topic(), "later-than-the-other"
     produce(kafka.bootstrap, there, [line(1)])
     reader = reader_of(kafka, f"{there},{later}")
+    coordinator = reader._consumer._coordinator  # pyright: ignore[reportPrivateUsage]
     try:
-        poll(lambda: reader.poll(0, room=True), "the topic that is there", 30)
+        poll(lambda: reader.poll(0.2, room=True), "the topic that is there", 30)
         kafka.topic(name=later)
         produce(kafka.bootstrap, later, [line(2)])
-        (cut,) = poll(lambda: reader.poll(0, room=True), "the topic that came later", 30)
+        # The join begins in a poll that has no time for it, and ends between two polls.
+        poll(lambda: (reader.poll(0, room=True), coordinator._join_task)[1], "the join", 30)
+        poll(lambda: coordinator._join_task.is_done, "the end of the join", 30)
+        (cut,) = poll(lambda: reader.poll(0.2, room=True), "the topic that came later", 30)
         assert cut.batch.topic == later
     finally:
         reader.close()
