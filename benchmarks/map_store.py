@@ -82,10 +82,10 @@ def fill(engine: Engine, calls: int, seed: int = 1) -> None:
     older = calls / (DAYS - 1)
     for rollup, since, until, daily in (
         (Rollup("edges_1d", "day", _DAY, 5), first_day + _DAY, hours_from, older),
-        (Rollup("base_edges_1h", "hour", _HOUR, 5), first_day, first_day + _DAY, older),
-        (Rollup("base_edges_1h", "hour", _HOUR, 5), hours_from, tens_from, older),
-        (Rollup("base_edges_10m", "start", _TEN, 5), tens_from, minutes_from, calls),
-        (Rollup("base_edges_1m", "minute", _MINUTE, 5), minutes_from, END, calls),
+        (Rollup("base_edges_1h", "hour", _HOUR), first_day, first_day + _DAY, older),
+        (Rollup("base_edges_1h", "hour", _HOUR), hours_from, tens_from, older),
+        (Rollup("base_edges_10m", "start", _TEN), tens_from, minutes_from, calls),
+        (Rollup("base_edges_1m", "minute", _MINUTE), minutes_from, END, calls),
     ):
         each = daily / EDGES * (rollup.length / _DAY)
         histograms = Histograms.drawn(max(round(each), 1), rollup.merged, random)

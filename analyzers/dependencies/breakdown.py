@@ -48,7 +48,7 @@ class Breakdown:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[pa.Table, Ints, bool]], groups: int) -> Breakdown:
-        """Count up `rows`: of each rollup its rows, their groups (-1: none), and whether its buckets are wide."""
+        """Count up `rows`: of each rollup its rows, their groups (-1: none), and whether its buckets are of days."""
         chosen = [(table, group, coarse) for table, group, coarse in rows if table.num_rows]
         counted: Mapping[str, Any] = {
             key: _pairs([_items(table, group, key, counts) for table, group, _ in chosen], groups)
@@ -137,7 +137,7 @@ class _Hits:
         offsets -= offsets[0]
         bucket = keys.flatten().to_numpy()
         if coarse:
-            # A wide bucket is five, and stands where the middle one of the five does.
+            # A bucket of days is five wide, and stands where the middle one of the five does.
             bucket = np.where(bucket > 0, 5 * bucket - 2, bucket)
         return cls(group, offsets[:-1], offsets[1:], bucket, counts.flatten().to_numpy().view(np.int64))
 

@@ -52,8 +52,8 @@ class Part:
 
     @property
     def coarse(self) -> bool:
-        """Whether its histograms have wide buckets: those of base edges do, and those of derived edges by day."""
-        return not self.grain or self.time == "day"
+        """Whether its histograms have the wider buckets of days."""
+        return self.time == "day"
 
     def read(self, engine: Engine, statement: str, **parameters: Any) -> pa.Table:
         """The rows of `statement` (edge_sums, edge_spread or edge_faults) for this part.

@@ -1,4 +1,5 @@
--- The hours of base_edges_6h summed by day, with the same wide buckets.
+-- The hours of base_edges_6h summed by day. Five buckets of the histogram become one:
+-- bucket -1 stays, bucket i >= 0 goes to ceil(i / 5), whose ratio g^5 keeps the relative error below 5 %.
 -- hours: bit h is set when hour h of the day has a row: with it a reader knows whether one reporter spoke in every hour.
 CREATE TABLE edges_1d (
     received_on    Date,

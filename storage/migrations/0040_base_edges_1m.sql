@@ -1,6 +1,4 @@
 -- The minutes of edges_1m by base edge, without the operation: what the map reads (ADR 003). edge_id is the base edge's.
--- Five buckets of the histogram become one, here and in all rollups made of it, so that their number stays small however
--- many calls there are: bucket -1 stays, bucket i >= 0 goes to ceil(i / 5), whose ratio g^5 keeps the relative error at 5.2 %.
 -- LZ4 everywhere: these rows are read whole by every map, and the time of a read is the time of unpacking.
 CREATE TABLE base_edges_1m (
     received_on    Date,

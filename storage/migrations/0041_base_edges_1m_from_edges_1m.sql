@@ -16,7 +16,7 @@ SELECT
     sumMap(statuses) AS statuses,
     sumMap(grpc_statuses) AS grpc_statuses,
     sumMap(faults) AS faults,
-    sumMap(mapFromArrays(arrayMap(bucket -> toInt16(if(bucket < 0, -1, intDiv(bucket + 4, 5))), mapKeys(histogram)), mapValues(histogram))) AS histogram,
+    sumMap(histogram) AS histogram,
     min(first_ts) AS first_ts,
     max(last_ts) AS last_ts
 FROM edges_1m

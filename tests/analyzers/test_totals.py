@@ -65,11 +65,13 @@ def test_totals_equal_the_choice_by_hours(engine: Engine, lines: list[dict[str, 
     rest = {_key(row) for row in rows_by_hours(engine, keys, window, settled.unsettled)}
     assert {_key(row) for row in settled.rows} | rest == slow.keys()
     assert len(settled.rows) + len(rest) == len(slow)
+    # Whole days of long windows have wider buckets; all else is read from the same ones.
+    error = 0.06 if window.days_since < window.days_until else 1e-6
     for row in settled.rows:
         want = dict(slow[_key(row)])
         expected = quantiles_us(want.pop("histogram"), QUANTILES)
         del want["bounds_histogram"]
-        assert row["quantiles_ms"] == pytest.approx([us / 1000 for us in expected or ()], rel=1e-6, abs=1e-6)
+        assert row["quantiles_ms"] == pytest.approx([us / 1000 for us in expected or ()], rel=error, abs=1e-6)
         assert {name: _shape(name, row[name]) for name in want} == {name: _shape(name, want[name]) for name in want}
 
 

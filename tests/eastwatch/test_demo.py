@@ -97,7 +97,7 @@ def test_quantiles_are_within_the_histograms_error(happened: tuple[World, Story]
             continue  # spans have microseconds, the truth is in whole milliseconds
         for name in ("p50_ms", "p95_ms", "p99_ms"):
             wanted = real[found.source, found.destination][name]
-            assert getattr(found, name) == pytest.approx(wanted, rel=0.052), (found.source, found.destination, name)
+            assert getattr(found, name) == pytest.approx(wanted, rel=0.011), (found.source, found.destination, name)
 
 
 def test_comparison_counts_what_is_missing_invented_and_wrong() -> None:

@@ -159,7 +159,7 @@ def test_json_of_istio_1_7_whose_values_are_all_text(engine: Engine) -> None:
         ("default/productpage", "default/details"): (1, None),
         ("default/productpage", "default/reviews"): (1, None),
     }
-    assert named["unknown", "default/productpage"].p50_ms == pytest.approx(31, rel=0.052)
+    assert named["unknown", "default/productpage"].p50_ms == pytest.approx(31, rel=0.011)
     assert all(edge.statuses == {"200": 1} and not edge.errors for edge in found.edges)
 
 

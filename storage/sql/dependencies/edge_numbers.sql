@@ -18,18 +18,14 @@ WITH
     (SELECT if(count() = 0, toDate('2149-06-06'), min(derived_on)) FROM derived_edges_1h) AS derived_hours_kept_from,
     edge_rows AS (
         SELECT minute AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
-            statuses, grpc_statuses, faults,
-            mapApply((bucket, n) -> (CAST(if(bucket <= 0, bucket, 5 * bucket - 2), 'Int16'), n), histogram) AS histogram,
-            CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
+            statuses, grpc_statuses, faults, histogram, CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
             first_ts, last_ts
         FROM base_edges_1m
         WHERE (minute >= {head_since:DateTime64(0, 'UTC')} AND minute < {head_until:DateTime64(0, 'UTC')})
             OR (minute >= {tail_since:DateTime64(0, 'UTC')} AND minute < {tail_until:DateTime64(0, 'UTC')})
         UNION ALL
         SELECT hour AS t, edge_id, requests, errors, denied, timed, sized, bytes_sent, bytes_received,
-            statuses, grpc_statuses, faults,
-            mapApply((bucket, n) -> (CAST(if(bucket <= 0, bucket, 5 * bucket - 2), 'Int16'), n), histogram) AS histogram,
-            CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
+            statuses, grpc_statuses, faults, histogram, CAST(map(), 'Map(UInt64, UInt64)') AS bounds_histogram,
             first_ts, last_ts
         FROM base_edges_1h
         WHERE (hour >= {hours_since:DateTime64(0, 'UTC')} AND hour < {hours_until:DateTime64(0, 'UTC')})
