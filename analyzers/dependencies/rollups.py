@@ -9,7 +9,7 @@ arrival day.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,17 @@ ALWAYS = date(2149, 6, 6)
 
 Range = tuple[datetime, datetime]
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_COLUMNS: Mapping[str, tuple[str, str, str, str]] = {
+    "base_edges_1m": ("minute", "edge_id", "received_on", ""),
+    "base_edges_10m": ("start", "edge_id", "received_on", ""),
+    "base_edges_1h": ("hour", "edge_id", "received_on", ""),
+    "base_edges_6h": ("start", "edge_id", "received_on", ""),
+    "edges_1d": ("day", "edge_id", "received_on", ""),
+    "derived_edges_1m": ("minute", "base_edge_id", "derived_on", "1m"),
+    "derived_edges_1h": ("hour", "base_edge_id", "derived_on", "1h"),
+    "derived_edges_1d": ("day", "edge_id", "derived_on", "1d"),
+}
+"""Rollup -> `time`, `edge`, `arrived` and `grain` of its parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +48,7 @@ class Part:
         rollup, time, edge, arrived: the table; its columns of the period's start, the base edge and the arrival day.
         grain: how derived_periods calls the rollup; empty where edges are not derived.
         ranges: [since, until) of the starts of periods, twice.
-        finer: the rollup whose lost rows this part stands in for; empty where it stands for itself.
-        before: rows that arrived before this day only.
+        before: rows that arrived before this day only: where the part stands in for a finer rollup, what that lost.
     """
 
     rollup: str
@@ -47,7 +57,6 @@ class Part:
     arrived: str
     grain: str
     ranges: tuple[Range, Range]
-    finer: str = ""
     before: date = ALWAYS
 
     @property
@@ -81,75 +90,34 @@ def parts(engine: Engine, window: Window) -> list[Part]:
     """
     kept = {row["rollup"]: row["kept_from"] for row in engine.query(load("dependencies/rollups_kept").text).to_pylist()}
     found: list[Part] = []
-    for part in (*_base(window), *_derived(window)):
-        if part.finer:
-            # A finer rollup that is empty keeps nothing.
-            part = replace(part, before=kept.get(part.finer, ALWAYS))
-        first = kept.get(part.rollup)
-        if first is not None and first < part.before and any(start < end for start, end in part.ranges):
-            found.append(part)
+    for rollup, first, second, finer in _asked(window):
+        # A finer rollup that is empty keeps nothing.
+        before = kept.get(finer, ALWAYS)
+        if rollup in kept and kept[rollup] < before and any(start < end for start, end in (first, second)):
+            found.append(Part(rollup, *_COLUMNS[rollup], (first, second), before))
     return found
 
 
-def _base(window: Window) -> Iterator[Part]:
-    columns = ("edge_id", "received_on", "")
-    hours, days = _around_hours(window), _around_days(window)
-    yield _part(
-        "base_edges_1m", "minute", columns, (window.since, window.tens_since), (window.tens_until, window.until)
-    )
-    yield _part(
-        "base_edges_10m",
-        "start",
-        columns,
-        (window.tens_since, window.hours_since),
-        (window.hours_until, window.tens_until),
-    )
-    yield _part(
-        "base_edges_1h",
-        "hour",
-        columns,
-        (window.hours_since, window.sixes_since),
-        (window.sixes_until, window.hours_until),
-    )
-    yield _part(
-        "base_edges_6h",
-        "start",
-        columns,
-        (window.sixes_since, window.days_since),
-        (window.days_until, window.sixes_until),
-    )
-    yield _part("edges_1d", "day", columns, (window.days_since, window.days_until))
-    yield _part("base_edges_1h", "hour", columns, *hours, finer="base_edges_1m")
-    yield _part("edges_1d", "day", columns, *days, finer="base_edges_1h")
+_Asked = tuple[str, Range, Range, str]
+"""Rollup, its two ranges, and the finer rollup that it stands in for."""
 
 
-def _derived(window: Window) -> Iterator[Part]:
-    minutes, hours, days = (
-        ("base_edge_id", "derived_on", "1m"),
-        ("base_edge_id", "derived_on", "1h"),
-        ("edge_id", "derived_on", "1d"),
-    )
-    around_hours, around_days = _around_hours(window), _around_days(window)
-    yield _part(
-        "derived_edges_1m", "minute", minutes, (window.since, window.hours_since), (window.hours_until, window.until)
-    )
-    yield _part(
-        "derived_edges_1h",
-        "hour",
-        hours,
-        (window.hours_since, window.days_since),
-        (window.days_until, window.hours_until),
-    )
-    yield _part("derived_edges_1d", "day", days, (window.days_since, window.days_until))
-    yield _part("derived_edges_1h", "hour", hours, *around_hours, finer="derived_edges_1m")
-    yield _part("derived_edges_1d", "day", days, *around_days, finer="derived_edges_1h")
-
-
-def _part(
-    rollup: str, time: str, columns: tuple[str, str, str], first: Range, second: Range | None = None, *, finer: str = ""
-) -> Part:
-    edge, arrived, grain = columns
-    return Part(rollup, time, edge, arrived, grain, (first, second or (first[1], first[1])), finer)
+def _asked(window: Window) -> Iterator[_Asked]:
+    w, none = window, (window.until, window.until)
+    yield "base_edges_1m", (w.since, w.tens_since), (w.tens_until, w.until), ""
+    yield "base_edges_10m", (w.tens_since, w.hours_since), (w.hours_until, w.tens_until), ""
+    yield "base_edges_1h", (w.hours_since, w.sixes_since), (w.sixes_until, w.hours_until), ""
+    yield "base_edges_6h", (w.sixes_since, w.days_since), (w.days_until, w.sixes_until), ""
+    yield "edges_1d", (w.days_since, w.days_until), none, ""
+    yield "derived_edges_1m", (w.since, w.hours_since), (w.hours_until, w.until), ""
+    yield "derived_edges_1h", (w.hours_since, w.days_since), (w.days_until, w.hours_until), ""
+    yield "derived_edges_1d", (w.days_since, w.days_until), none, ""
+    for hours, days, minutes in (
+        ("base_edges_1h", "edges_1d", "base_edges_1m"),
+        ("derived_edges_1h", "derived_edges_1d", "derived_edges_1m"),
+    ):
+        yield hours, *_around_hours(window), minutes
+        yield days, *_around_days(window), hours
 
 
 def _around_hours(window: Window) -> tuple[Range, Range]:
