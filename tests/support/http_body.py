@@ -9,10 +9,10 @@ def read_body(handler: BaseHTTPRequestHandler) -> bytes:
     """Read the whole body, of given length or chunked (Envoy never says the length of a streamed one)."""
     if handler.headers.get("transfer-encoding", "").lower() != "chunked":
         return handler.rfile.read(int(handler.headers.get("content-length") or 0))
-    body = b""
+    chunks: list[bytes] = []
     while size := int(handler.rfile.readline().partition(b";")[0], 16):
-        body += handler.rfile.read(size)
+        chunks.append(handler.rfile.read(size))
         handler.rfile.readline()
     while handler.rfile.readline().strip():
         pass
-    return body
+    return b"".join(chunks)

@@ -56,24 +56,29 @@ def missing() -> str:
 
 
 def binary() -> Path:
-    """The Collector's program.
+    """The Collector's program for the tests. Raises as `build` does."""
+    if given := os.environ.get("EASTWATCH_TEST_OTELCOL"):
+        return Path(given)
+    return build(MANIFEST, VERSION)
+
+
+def build(manifest: str, version: str) -> Path:
+    """The program that the Collector Builder of a version makes of a list of components; kept once it is built.
 
     Raises:
         FileNotFoundError: there is no Go.
         subprocess.SubprocessError: the build failed.
     """
-    if given := os.environ.get("EASTWATCH_TEST_OTELCOL"):
-        return Path(given)
-    built = CACHE / f"{VERSION}-{hashlib.sha256(MANIFEST.encode()).hexdigest()[:12]}" / "otelcol"
+    built = CACHE / f"{version}-{hashlib.sha256(manifest.encode()).hexdigest()[:12]}" / "otelcol"
     if built.exists():
         return built
     if shutil.which("go") is None:
         raise FileNotFoundError("Go is not installed")
     built.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        (Path(work) / "builder.yaml").write_text(MANIFEST)
+        (Path(work) / "builder.yaml").write_text(manifest)
         subprocess.run(
-            ["go", "run", f"go.opentelemetry.io/collector/cmd/builder@v{VERSION}", "--config", "builder.yaml"],
+            ["go", "run", f"go.opentelemetry.io/collector/cmd/builder@v{version}", "--config", "builder.yaml"],
             cwd=work,
             check=True,
             capture_output=True,

@@ -1,0 +1,175 @@
+"""What a span costs beside the compiled agents: `python -m benchmarks.peers`.
+
+Fills a topic of a real Kafka broker with spans and lets each of these take them, one after the other, `--runs` times
+round:
+
+  collector        OpenTelemetry Collector: Kafka receiver -> ClickHouse exporter, as its documentation recommends
+  collector-acked  the same with offsets marked after the export, which is what keeps spans when it is killed
+  eastwatch        `eastwatch ingest` into the embedded engine, with all tables and rollup views
+  rotel            the agent from PyPI: OTLP/HTTP (it is sent the topic's messages) -> ClickHouse exporter
+
+The agents export over HTTP into a sink that answers as ClickHouse does and drops what comes (`benchmarks.peers_sink`); it
+counts rows and distinct spans when the clock has stopped, and a run that exported anything but every span once fails.
+CPU is that of the process measured alone, without its start: not that of broker, sink and sender. Prints a Markdown
+table of medians; compare within one run only, the machine is shared.
+
+The Collector is built from its components with Go (minutes, once), or EASTWATCH_PEERS_OTELCOL names one that has the
+`kafka` receiver and the `clickhouse` exporter. rotel is installed from PyPI into an environment of its own, once. Both
+are kept below ~/.cache/eastwatch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers_agents as agents
+from benchmarks.ingest import _cpu_of, _ingest, end_to_end, fill
+from benchmarks.peers_sink import RunningSink, running_sink
+from benchmarks.workload import span_messages
+from tests.support.kafka_broker import kafka_broker
+
+SPANS = "otlp_proto spans, many a message"
+PEERS = ("collector", "collector-acked", "eastwatch", "rotel")
+BASE = "collector"
+
+DOES = """\
+| | Collector | Collector, offsets after | eastwatch | rotel |
+|---|---|---|---|---|
+| reads | Kafka | Kafka | Kafka | OTLP/HTTP here (the Kafka receiver is not in the PyPI package) |
+| offsets are committed | **before** the destination has the spans: marked when they are in the exporter's queue | after the export | after the engine has the rows | - |
+| killed while it runs | what is in the queue is lost | comes again, stored twice | comes again, stored once | what was answered with 200 and not yet exported is lost |
+| batches of an INSERT | 8 192 spans | as they come: a message | up to 128 MiB of messages | 8 192 spans |
+| span ids, attributes | hex text, a map of texts | the same | typed columns, the rest in a map | hex text, a map of texts |
+| names of caller and callee, edge, operation, direction, mTLS | - | - | for each span | - |
+| rollups for maps, edges, operations; pairing client and server | - | - | in the same run | - |
+| writes | LZ4 over HTTP into a sink | the same | sorted, compressed parts on disk | LZ4 over HTTP into a sink |
+| the engine's CPU is in the figure | no | no | yes | no |
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run: how long it took, and CPU seconds."""
+
+    seconds: float
+    cpu_s: float
+
+
+def table(results: Mapping[str, Sequence[Measured]], events: int) -> Iterator[str]:
+    """The lines of a Markdown table: medians of the runs of each, and CPU against the Collector's."""
+    yield "| who | events/s | CPU s per million | CPU against the Collector's | CPU s per million, each run |"
+    yield "|---|---:|---:|---:|---|"
+    base = median_cpu(results.get(BASE, ()))
+    for name, runs in results.items():
+        rate = events / statistics.median(run.seconds for run in runs)
+        cost = median_cpu(runs)
+        ratio = f"{cost / base:.2f}" if base else ""
+        each = ", ".join(f"{run.cpu_s * 1e6 / events:.2f}" for run in runs)
+        yield f"| {name} | {rate:,.0f} | {cost * 1e6 / events:.2f} | {ratio} | {each} |"
+
+
+def median_cpu(runs: Sequence[Measured]) -> float:
+    """The median of the runs' CPU seconds, 0 where there is none."""
+    return statistics.median(run.cpu_s for run in runs) if runs else 0.0
+
+
+def checked(name: str, sink: RunningSink, events: int, run: agents.Run) -> Measured:
+    """What a run took. Raises RuntimeError where it did not export every span once."""
+    counted = sink.count()
+    sink.forget()
+    if counted != {"rows": events, "spans": events}:
+        raise RuntimeError(f"{name} exported {counted['rows']} rows of {counted['spans']} spans, {events} were sent")
+    return Measured(run.seconds, run.cpu_s)
+
+
+class Field:
+    """Broker, topic and sink that all of them meet on, and a way to run each."""
+
+    def __init__(self, broker: Any, sink: RunningSink, work: Path, bodies: Sequence[bytes], events: int) -> None:
+        self._broker, self._sink, self._work = broker, sink, work
+        self._bodies, self._events = bodies, events
+        self._topic, self._empty = broker.topic(partitions=2), broker.topic(partitions=2)
+        fill(broker.bootstrap, self._topic, bodies)
+        self._idle: dict[str, float] = {}
+        self.peers: Mapping[str, Callable[[], Measured]] = {
+            "collector": lambda: self._collector("collector", stored_first=False),
+            "collector-acked": lambda: self._collector("collector-acked", stored_first=True),
+            "eastwatch": self._eastwatch,
+            "rotel": self._rotel,
+        }
+
+    def _collector(self, name: str, *, stored_first: bool) -> Measured:
+        if name not in self._idle:
+            self._idle[name] = agents.idle_collector(self._config(self._empty, stored_first=stored_first), self._work)
+        config = self._config(self._topic, stored_first=stored_first)
+        run = agents.run_collector(config, self._sink, self._work, self._idle[name])
+        return checked(name, self._sink, self._events, run)
+
+    def _config(self, topic: str, *, stored_first: bool) -> dict[str, Any]:
+        group = f"peers-{time.time_ns()}"
+        return agents.collector_config(self._broker.bootstrap, topic, group, self._sink.url, stored_first=stored_first)
+
+    def _eastwatch(self) -> Measured:
+        if "eastwatch" not in self._idle:
+            self._idle["eastwatch"] = _ingest(self._broker.bootstrap, self._empty, SPANS.split()[0])[1]
+        row = end_to_end(SPANS, self._broker, self._topic, self._events, self._idle["eastwatch"])
+        return Measured(row.seconds, row.cpu_s)
+
+    def _rotel(self) -> Measured:
+        return checked("rotel", self._sink, self._events, agents.run_rotel(self._bodies, self._sink, self._work))
+
+
+def versions(names: Sequence[str]) -> str:
+    """What ran, in words."""
+    parts = [f"Python {platform.python_version()}", f"chdb-core {version('chdb-core')}"]
+    if any(name.startswith("collector") for name in names):
+        given = os.environ.get("EASTWATCH_PEERS_OTELCOL")
+        built = f"Collector {agents.CORE} with clickhouseexporter {agents.EXPORTER}"
+        parts.append(f"Collector of {given}" if given else built)
+    if "rotel" in names:
+        said = subprocess.run([agents.rotel_agent(), "--version"], check=True, capture_output=True, text=True).stdout
+        parts.append(f"rotel {agents.ROTEL} ({said.strip()})")
+    return ", ".join(parts)
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000, help="spans in the topic")
+    parser.add_argument("--runs", type=int, default=3, help="rounds, of which the medians are shown")
+    parser.add_argument("--only", nargs="+", choices=PEERS, default=PEERS, metavar="NAME", help="leave out the others")
+    arguments = parser.parse_args()
+    names: Sequence[str] = [name for name in PEERS if name in arguments.only]
+    print(f"Machine: {os.cpu_count()} cores ({platform.machine()}), {versions(names)}.")
+    print(f"Medians of {arguments.runs} rounds; {arguments.events:,} spans, 1 000 to a message.\n", flush=True)
+    results: dict[str, list[Measured]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eastwatch-peers-")))
+        for name in ("broker", "sink"):
+            (work / name).mkdir()
+        broker = stack.enter_context(kafka_broker(work / "broker"))
+        sink = stack.enter_context(running_sink(work / "sink"))
+        bodies = list(span_messages(arguments.events))
+        field = Field(broker, sink, work, bodies, arguments.events)
+        for _ in range(arguments.runs):
+            for name in names:
+                results[name].append(field.peers[name]())
+    for line in table(results, arguments.events):
+        print(line)
+    print(f"\n{DOES}", end="")
+
+
+if __name__ == "__main__":
+    main()
