@@ -8,10 +8,10 @@ round:
   eastwatch        `eastwatch ingest` into the embedded engine, with all tables and rollup views
   rotel            the agent from PyPI: OTLP/HTTP (it is sent the topic's messages) -> ClickHouse exporter
 
-The agents export over HTTP into a sink that answers as ClickHouse does and drops what comes (`benchmarks.peers_sink`); it
-counts rows and distinct spans when the clock has stopped, and a run that exported anything but every span once fails.
-CPU is that of the process measured alone, without its start: not that of broker, sink and sender. Prints a Markdown
-table of medians; compare within one run only, the machine is shared.
+The agents export over HTTP into a sink that answers as ClickHouse does and drops what comes (`benchmarks.peers_sink`).
+Rows and distinct spans are counted when the clock has stopped, and a run that exported anything but every span once
+fails. CPU is that of the process measured alone, without its start: not that of broker, sink and sender. Prints
+Markdown tables: medians, and what each does for it. Compare within one run only, the machine is shared.
 
 The Collector is built from its components with Go (minutes, once), or EASTWATCH_PEERS_OTELCOL names one that has the
 `kafka` receiver and the `clickhouse` exporter. rotel is installed from PyPI into an environment of its own, once. Both
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers_agents as agents
-from benchmarks.ingest import _cpu_of, _ingest, end_to_end, fill
+from benchmarks.ingest import end_to_end, fill
 from benchmarks.peers_sink import RunningSink, running_sink
 from benchmarks.workload import span_messages
 from tests.support.kafka_broker import kafka_broker
@@ -43,20 +43,35 @@ from tests.support.kafka_broker import kafka_broker
 SPANS = "otlp_proto spans, many a message"
 PEERS = ("collector", "collector-acked", "eastwatch", "rotel")
 BASE = "collector"
+PER_MESSAGE = 1_000
 
-DOES = """\
-| | Collector | Collector, offsets after | eastwatch | rotel |
-|---|---|---|---|---|
-| reads | Kafka | Kafka | Kafka | OTLP/HTTP here (the Kafka receiver is not in the PyPI package) |
-| offsets are committed | **before** the destination has the spans: marked when they are in the exporter's queue | after the export | after the engine has the rows | - |
-| killed while it runs | what is in the queue is lost | comes again, stored twice | comes again, stored once | what was answered with 200 and not yet exported is lost |
-| batches of an INSERT | 8 192 spans | as they come: a message | up to 128 MiB of messages | 8 192 spans |
-| span ids, attributes | hex text, a map of texts | the same | typed columns, the rest in a map | hex text, a map of texts |
-| names of caller and callee, edge, operation, direction, mTLS | - | - | for each span | - |
-| rollups for maps, edges, operations; pairing client and server | - | - | in the same run | - |
-| writes | LZ4 over HTTP into a sink | the same | sorted, compressed parts on disk | LZ4 over HTTP into a sink |
-| the engine's CPU is in the figure | no | no | yes | no |
-"""
+UNSTORED = ("spans given up as delivered while the destination refused all",)
+DOES = (
+    ("", "Collector", "Collector, acked", "eastwatch", "rotel"),
+    ("reads", "Kafka", "Kafka", "Kafka", "OTLP/HTTP (the package's agent has no Kafka receiver)"),
+    (
+        "marks offsets",
+        "when a span is in the exporter's queue: **before** it is stored",
+        "after the export",
+        "after the engine has the rows",
+        "none: answers 200 before the export",
+    ),
+    (
+        "killed while it runs",
+        "its queue is lost",
+        "spans come again, stored twice",
+        "spans come again, stored once",
+        "what was answered and not exported is lost",
+    ),
+    UNSTORED,
+    ("batches", "8 192 spans", "one message (1 000 spans)", "up to 128 MiB of messages", "8 192 spans"),
+    ("each span as", "texts and maps of texts", "the same", "typed columns, and a map", "texts and maps of texts"),
+    ("caller, callee, operation, edge", "no", "no", "yes", "no"),
+    ("rollups, client and server paired", "no", "no", "yes, in the figure", "no"),
+    ("writes", "LZ4 blocks to HTTP", "LZ4 blocks to HTTP", "sorted parts on disk, merged", "LZ4 blocks to HTTP"),
+    ("the engine's CPU", "not in the figure", "not in the figure", "in the figure", "not in the figure"),
+)
+"""What each does for its CPU, read in its documentation and seen in its runs; `unstored` is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,17 @@ def table(results: Mapping[str, Sequence[Measured]], events: int) -> Iterator[st
         yield f"| {name} | {rate:,.0f} | {cost * 1e6 / events:.2f} | {ratio} | {each} |"
 
 
+def promises(unstored: Mapping[str, int]) -> Iterator[str]:
+    """The lines of a Markdown table: what each does, with the spans of `unstored` by name."""
+    tried = (f"{unstored[name]:,}" if name in unstored else "not tried" for name in PEERS if name != "eastwatch")
+    collector, acked, rotel = tried
+    rows = [
+        (*UNSTORED, collector, acked, "0 (`tests/collector/ingest`)", rotel) if row is UNSTORED else row for row in DOES
+    ]
+    head, *others = (f"| {' | '.join(row)} |" for row in rows)
+    yield from (head, "|---" * len(PEERS) + "|---|", *others)
+
+
 def median_cpu(runs: Sequence[Measured]) -> float:
     """The median of the runs' CPU seconds, 0 where there is none."""
     return statistics.median(run.cpu_s for run in runs) if runs else 0.0
@@ -100,7 +126,7 @@ class Field:
     def __init__(self, broker: Any, sink: RunningSink, work: Path, bodies: Sequence[bytes], events: int) -> None:
         self._broker, self._sink, self._work = broker, sink, work
         self._bodies, self._events = bodies, events
-        self._topic, self._empty = broker.topic(partitions=2), broker.topic(partitions=2)
+        self._topic, self._empty = broker.topic(agents.PARTITIONS), broker.topic(agents.PARTITIONS)
         fill(broker.bootstrap, self._topic, bodies)
         self._idle: dict[str, float] = {}
         self.peers: Mapping[str, Callable[[], Measured]] = {
@@ -108,6 +134,11 @@ class Field:
             "collector-acked": lambda: self._collector("collector-acked", stored_first=True),
             "eastwatch": self._eastwatch,
             "rotel": self._rotel,
+        }
+        self.unstored: Mapping[str, Callable[[], int]] = {
+            "collector": lambda: self._marked(stored_first=False),
+            "collector-acked": lambda: self._marked(stored_first=True),
+            "rotel": lambda: PER_MESSAGE * agents.answered_unstored(bodies, sink, work),
         }
 
     def _collector(self, name: str, *, stored_first: bool) -> Measured:
@@ -117,13 +148,17 @@ class Field:
         run = agents.run_collector(config, self._sink, self._work, self._idle[name])
         return checked(name, self._sink, self._events, run)
 
+    def _marked(self, *, stored_first: bool) -> int:
+        config = self._config(self._topic, stored_first=stored_first)
+        return PER_MESSAGE * agents.marked_unstored(config, self._broker, self._sink, self._work)
+
     def _config(self, topic: str, *, stored_first: bool) -> dict[str, Any]:
         group = f"peers-{time.time_ns()}"
         return agents.collector_config(self._broker.bootstrap, topic, group, self._sink.url, stored_first=stored_first)
 
     def _eastwatch(self) -> Measured:
         if "eastwatch" not in self._idle:
-            self._idle["eastwatch"] = _ingest(self._broker.bootstrap, self._empty, SPANS.split()[0])[1]
+            self._idle["eastwatch"] = end_to_end(SPANS, self._broker, self._empty, 0, 0.0).cpu_s
         row = end_to_end(SPANS, self._broker, self._topic, self._events, self._idle["eastwatch"])
         return Measured(row.seconds, row.cpu_s)
 
@@ -161,14 +196,14 @@ def main() -> None:
             (work / name).mkdir()
         broker = stack.enter_context(kafka_broker(work / "broker"))
         sink = stack.enter_context(running_sink(work / "sink"))
-        bodies = list(span_messages(arguments.events))
+        bodies = list(span_messages(arguments.events, PER_MESSAGE))
         field = Field(broker, sink, work, bodies, arguments.events)
         for _ in range(arguments.runs):
             for name in names:
                 results[name].append(field.peers[name]())
-    for line in table(results, arguments.events):
+        unstored = {name: field.unstored[name]() for name in names if name in field.unstored}
+    for line in (*table(results, arguments.events), "", *promises(unstored)):
         print(line)
-    print(f"\n{DOES}", end="")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The compiled agents of `benchmarks.peers`: started, fed, watched until the last span is exported, and stopped.
 
-Both export to the ClickHouse that `benchmarks.peers_sink` plays, over HTTP, LZ4, in batches of 8 192 spans. CPU is that of
-the agent's process alone.
+Both export to the ClickHouse that `benchmarks.peers_sink` plays, over HTTP, LZ4, in batches of 8 192 spans. CPU is that
+of the agent's process alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import venv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.peers_sink import Inserts, RunningSink
 from tests.support import otelcol
-from tests.support.kafka_broker import free_ports
+from tests.support.kafka_broker import KafkaBroker, free_ports
 from tests.support.poll import poll
 
 CORE = "0.158.0"
@@ -49,6 +49,10 @@ QUIET_S = 2.0
 IDLE_S = 4.0
 LIMIT_S = 600.0
 SENDERS = 2
+PARTITIONS = 2
+OTLP = {"Content-Type": "application/x-protobuf"}
+REFUSED_S = 5.0
+"""How long a destination refuses everything, from the first refusal on; five times the Collector's commit interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ def collector_config(bootstrap: str, topic: str, group: str, sink_url: str, *, s
 
     Args:
         stored_first: offsets are marked after the export, which takes the queue (and its batches) away: the receiver
-            waits for each message. Otherwise as the exporter's documentation recommends, batching in its queue; it waits
-            where the queue is full, as nothing may be dropped here.
+            waits for each message. Otherwise as the exporter's documentation recommends, batching in its queue; the
+            receiver waits where that is full, as nothing may be dropped here.
     """
     queue: dict[str, Any] = {"enabled": False}
     if not stored_first:
@@ -124,7 +128,7 @@ def collector_config(bootstrap: str, topic: str, group: str, sink_url: str, *, s
 
 
 @contextlib.contextmanager
-def collector(config: Mapping[str, Any], work: Path) -> Iterator[int]:
+def collector(config: Mapping[str, Any], work: Path) -> Generator[int]:
     """A running Collector; its process id."""
     path = work / "otelcol.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -145,6 +149,19 @@ def idle_collector(config: Mapping[str, Any], work: Path) -> float:
     with collector(config, work) as pid:
         threading.Event().wait(IDLE_S)
         return cpu_s(pid)
+
+
+def marked_unstored(config: Mapping[str, Any], broker: KafkaBroker, sink: RunningSink, work: Path) -> int:
+    """Messages whose offsets the Collector's group has committed while the destination refused everything."""
+    kafka = config["receivers"]["kafka"]
+    sink.refuse()
+    with collector(config, work):
+        poll(lambda: sink.inserts().refused, "first refusal", LIMIT_S, every_s=0.05)
+        threading.Event().wait(REFUSED_S)
+        (topic,) = kafka["traces"]["topics"]
+        marked = sum(broker.committed(kafka["group_id"], topic, partition) or 0 for partition in range(PARTITIONS))
+    sink.forget()
+    return marked
 
 
 # --- rotel
@@ -181,14 +198,39 @@ def rotel_environment(sink_url: str, http_port: int, grpc_port: int, work: Path)
 def run_rotel(bodies: Sequence[bytes], sink: RunningSink, work: Path) -> Run:
     """rotel over export requests that `SENDERS` connections bring it; CPU from the first request on."""
     sink.forget()
+    with rotel(sink, work) as (pid, port):
+        before = cpu_s(pid)
+        send(bodies, port)
+        inserts, taken = exported(sink, pid)
+    return Run(taken - before, inserts.last_s - inserts.first_s, inserts)
+
+
+def answered_unstored(bodies: Sequence[bytes], sink: RunningSink, work: Path) -> int:
+    """Export requests that rotel has answered with 200 while the destination refused everything."""
+    sink.refuse()
+    answered = 0
+    with rotel(sink, work) as (_, port), contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REFUSED_S)
+        deadline = time.monotonic() + REFUSED_S
+        for body in bodies:
+            connection.request("POST", "/v1/traces", body, OTLP)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200 or time.monotonic() > deadline:
+                break
+            answered += 1
+    sink.forget()
+    return answered
+
+
+@contextlib.contextmanager
+def rotel(sink: RunningSink, work: Path) -> Generator[tuple[int, int]]:
+    """A running rotel; its process id and its OTLP/HTTP port."""
     http_port, grpc_port = free_ports(2)
     environment = rotel_environment(sink.url, http_port, grpc_port, work)
     with _process([str(rotel_agent()), "start"], environment, work / "rotel.log") as pid:
         poll(lambda: _listens(http_port), "rotel", 30)
-        before = cpu_s(pid)
-        send(bodies, http_port)
-        inserts, taken = exported(sink, pid)
-    return Run(taken - before, inserts.last_s - inserts.first_s, inserts)
+        yield pid, http_port
 
 
 def send(bodies: Sequence[bytes], port: int) -> None:
@@ -211,11 +253,10 @@ def send(bodies: Sequence[bytes], port: int) -> None:
 
 def _sender(bodies: Sequence[bytes], port: int, fail: Callable[[str], None]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = {"Content-Type": "application/x-protobuf"}
     try:
         for body in bodies:
             while True:
-                connection.request("POST", "/v1/traces", body, headers)
+                connection.request("POST", "/v1/traces", body, OTLP)
                 answer = connection.getresponse()
                 said = answer.read()
                 if answer.status == 200:
@@ -240,7 +281,7 @@ def _listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[int]:
+def _process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Generator[int]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

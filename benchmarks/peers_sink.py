@@ -3,7 +3,7 @@
 `benchmarks.peers` gives it to agents in place of a server, so that the server's work is not theirs. Everything but an
 INSERT is answered by chDB (`CREATE`, `DESCRIBE`, the questions a driver opens with), so that answers and errors are the
 real ones. An INSERT is read to its end and answered; its body stays in memory as it came, is counted when the clock has
-stopped, and is gone after that.
+stopped, and is gone after that. On demand every INSERT is refused, as by a server that is out of memory.
 
 As a program, `python -m benchmarks.peers_sink --path DIR` prints its port and ends when its stdin closes.
 """
@@ -19,8 +19,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,14 @@ from urllib.parse import parse_qsl, urlsplit
 from chdb.session import Session
 
 from tests.support.http_body import read_body
-from tests.support.native_wire import Reader, frames, read_blocks, read_frame
+from tests.support.native_wire import Reader, WireError, frames, read_blocks, read_frame
 
 ROOT = Path(__file__).parent.parent
 OWN = "/benchmark/"
 """Paths of the benchmark's own questions; ClickHouse has none there."""
 BODIES_LIMIT_BYTES = 4 << 30
 FILE_BYTES = 64 << 20
+REFUSAL = "Code: 241. DB::Exception: Memory limit (total) exceeded. (MEMORY_LIMIT_EXCEEDED)"
 _MAP = "Map(LowCardinality(String), String)"
 SPAN_TYPES = {
     "Timestamp": "DateTime64(9)",
@@ -61,6 +62,7 @@ class Inserts:
     """What came since the last `forget`; times are of the monotonic clock, 0 before the first."""
 
     count: int = 0
+    refused: int = 0
     wire_bytes: int = 0
     first_s: float = 0.0
     last_s: float = 0.0
@@ -71,25 +73,29 @@ class Hole:
     """Where inserts go: bodies by the format of their INSERT, and when they came."""
 
     inserts: Inserts = Inserts()
+    refusing: bool = False
     bodies: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, query: str, body: bytes, *, compressed: bool) -> None:
-        """Note one INSERT. Raises ValueError where it is neither Native nor RowBinary of the traces table."""
+        """Note one INSERT. Raises ValueError where it is refused, or neither Native nor RowBinary of spans."""
         form = _insert_format(query)
         now = time.monotonic()
         with self.lock:
+            if self.refusing:
+                self.inserts = replace(self.inserts, refused=self.inserts.refused + 1)
+                raise ValueError(REFUSAL)
             one = self.inserts
             held = one.wire_bytes + len(body)
             if held > BODIES_LIMIT_BYTES:
                 raise ValueError(f"more than {BODIES_LIMIT_BYTES} bytes in one run")
-            self.inserts = Inserts(one.count + 1, held, one.first_s or now, now)
+            self.inserts = Inserts(one.count + 1, one.refused, held, one.first_s or now, now)
             self.bodies.setdefault(form, []).append(body if compressed else b"".join(frames(body)))
 
-    def forget(self) -> None:
-        """Drop what came."""
+    def forget(self, *, refusing: bool = False) -> None:
+        """Drop what came, and refuse what comes from now on, or take it."""
         with self.lock:
-            self.inserts, self.bodies = Inserts(), {}
+            self.inserts, self.bodies, self.refusing = Inserts(), {}, refusing
 
 
 def _insert_format(query: str) -> str:
@@ -180,33 +186,39 @@ def handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if self.path == f"{OWN}inserts":
-                one = sink.hole.inserts
-                self._reply(200, json.dumps({name: getattr(one, name) for name in Inserts.__slots__}).encode())
-            elif self.path == f"{OWN}count":
-                self._reply(200, json.dumps(sink.count()).encode())
-            elif urlsplit(self.path).path == "/ping":
-                self._reply(200, b"Ok.\n")
-            else:
-                self.do_POST()
+            self._answer(b"")
 
         def do_POST(self) -> None:
-            asked = dict(parse_qsl(urlsplit(self.path).query))
-            body = read_body(self)
-            if self.path == f"{OWN}forget":
-                sink.hole.forget()
-                self._reply(200, b"")
-                return
-            query = asked.get("query") or body.decode(errors="replace")
+            self._answer(read_body(self))
+
+        def _answer(self, body: bytes) -> None:
             try:
-                if query.lstrip()[:6].upper() == "INSERT":
-                    sink.hole.take(query, body, compressed=asked.get("decompress") == "1")
-                    self._reply(200, b"")
-                else:
-                    revision, compressed = int(asked.get("client_protocol_version", 0)), asked.get("compress") == "1"
-                    self._reply(200, sink.answer(query, revision=revision, compressed=compressed))
-            except (RuntimeError, ValueError) as error:
+                self._reply(200, self._own() if self.path.startswith(OWN) else self._clickhouse(body))
+            except (RuntimeError, ValueError, WireError) as error:
                 self._reply(500, str(error).encode())
+
+        def _own(self) -> bytes:
+            what = self.path.removeprefix(OWN)
+            if what == "inserts":
+                return json.dumps(asdict(sink.hole.inserts)).encode()
+            if what == "count":
+                return json.dumps(sink.count()).encode()
+            if what not in ("forget", "refuse"):
+                raise ValueError(f"{self.path}: expected inserts, count, forget or refuse")
+            sink.hole.forget(refusing=what == "refuse")
+            return b""
+
+        def _clickhouse(self, body: bytes) -> bytes:
+            url = urlsplit(self.path)
+            if url.path == "/ping":
+                return b"Ok.\n"
+            asked = dict(parse_qsl(url.query))
+            query = asked.get("query") or body.decode(errors="replace")
+            if query.lstrip()[:6].upper() == "INSERT":
+                sink.hole.take(query, body, compressed=asked.get("decompress") == "1")
+                return b""
+            revision, compressed = int(asked.get("client_protocol_version", 0)), asked.get("compress") == "1"
+            return sink.answer(query, revision=revision, compressed=compressed)
 
         def _reply(self, status: int, body: bytes) -> None:
             self.send_response_only(status)
@@ -236,8 +248,12 @@ class RunningSink:
         return self._ask("count")
 
     def forget(self) -> None:
-        """Drop what came."""
+        """Drop what came, and take what comes."""
         self._open("forget", b"")
+
+    def refuse(self) -> None:
+        """Drop what came, and refuse every INSERT until `forget`."""
+        self._open("refuse", b"")
 
     def _ask(self, what: str) -> dict[str, Any]:
         return json.loads(self._open(what))
@@ -248,7 +264,7 @@ class RunningSink:
 
 
 @contextlib.contextmanager
-def running_sink(path: Path) -> Iterator[RunningSink]:
+def running_sink(path: Path) -> Generator[RunningSink]:
     """Start a sink, and end it with the block."""
     command = [sys.executable, "-m", "benchmarks.peers_sink", "--path", str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
