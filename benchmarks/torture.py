@@ -29,7 +29,7 @@ from kafka.errors import KafkaError
 
 from benchmarks.torture_faults import EVERYWHERE, SERVER, EmbeddedStore, Fault, ServerStore, Victims
 from benchmarks.torture_ingesters import Ingesters
-from benchmarks.torture_truth import Message, Truth, Verdict, verdicts
+from benchmarks.torture_truth import MINUTES, Message, Truth, Verdict, verdicts
 from storage.connect import open_store
 from tests.support.cli import eastwatch_json
 from tests.support.feed import produce
@@ -56,6 +56,10 @@ class Plan:
     seed: int
     limit_s: float = float("inf")
     """No round begins later."""
+    faults: Sequence[str] = ()
+    """Only these, one in each of the last rounds; by default all that the engine knows, in every third."""
+    minutes: int = MINUTES
+    """In which event times lie: each that has news is derived anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ class Report:
 
 def torture(plan: Plan, broker: KafkaBroker, directory: Path) -> Report:
     """One run on one engine; everything random but the moments comes from the plan's seed."""
-    chance, truth, began = random.Random(plan.seed), Truth(random.Random(f"truth {plan.seed}")), time.monotonic()
+    chance, began = random.Random(plan.seed), time.monotonic()
+    truth = Truth(random.Random(f"truth {plan.seed}"), plan.minutes)
     schedule, faults = _schedule(plan, chance), Counter[str]()
     topics = {kind: broker.topic(PARTITIONS) for kind in ("lines", "otlp")}
     with closing(ServerStore(directory) if plan.engine == "server" else EmbeddedStore(directory)) as store:
@@ -133,7 +138,10 @@ def torture(plan: Plan, broker: KafkaBroker, directory: Path) -> Report:
 
 def _schedule(plan: Plan, chance: random.Random) -> Mapping[int, tuple[str, Fault]]:
     """Round -> fault: every third round one, each kind as often as the others, never in the first."""
-    kinds = list((EVERYWHERE | SERVER if plan.engine == "server" else EVERYWHERE).items())
+    known = EVERYWHERE | SERVER if plan.engine == "server" else EVERYWHERE
+    if plan.faults:
+        return {number: (name, known[name]) for number, name in enumerate(plan.faults, plan.kills - len(plan.faults))}
+    kinds = list(known.items())
     rounds = [number for number in range(1, plan.kills) if number % 3 == 1 or plan.kills <= len(kinds)]
     chance.shuffle(kinds)
     faults = (kinds * (len(rounds) // len(kinds) + 1))[: len(rounds)]
@@ -154,7 +162,7 @@ def _wait(chance: random.Random, broker: KafkaBroker, topic: str) -> None:
         return
     goal = _committed(broker, topic) + 1 + int(share * LINES)
     while time.monotonic() < began + PROGRESS_LIMIT_S and _committed(broker, topic) < goal:
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def _committed(broker: KafkaBroker, topic: str) -> int:
@@ -202,6 +210,8 @@ def main() -> None:
     parser.add_argument("--ingesters", type=int, default=3, help="processes that share the server engine [3]")
     parser.add_argument("--seed", type=int, default=1, help="of records, faults, victims and waits [1]")
     parser.add_argument("--minutes", type=float, default=60, help="no round begins later, on each engine [60]")
+    parser.add_argument("--faults", default="", help="only these, in the last rounds; with commas between")
+    parser.add_argument("--event-minutes", type=int, default=MINUTES, help=f"minutes that hold records [{MINUTES}]")
     parser.add_argument("--keep", type=Path, help="directory for stores and logs, kept; by default a temporary one")
     options = parser.parse_args()
     if why := missing():
@@ -217,7 +227,15 @@ def main() -> None:
             for engine in engines:
                 (root / engine).mkdir()
                 ingesters = options.ingesters if engine == "server" else 1
-                plan = Plan(engine, options.kills, ingesters, options.seed, 60 * options.minutes)
+                plan = Plan(
+                    engine,
+                    options.kills,
+                    ingesters,
+                    options.seed,
+                    60 * options.minutes,
+                    [name.strip() for name in options.faults.split(",") if name.strip()],
+                    options.event_minutes,
+                )
                 report = torture(plan, broker, root / engine)
                 print(table(report), flush=True)
                 failed |= report.failed

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analyzers.dependencies.derive import GoOn
 from analyzers.dependencies.model import ServiceMap
 from analyzers.dependencies.service_map import service_map
 from collector.clock import Clock
@@ -76,10 +77,10 @@ def make_loop(
 ) -> Ingest:
     """The loop that every other source goes through, with `format=auto` decoders and the derivation job."""
 
-    def derived(store: Engine, final: bool) -> None:
+    def derived(store: Engine, final: bool, go_on: GoOn) -> None:
         before_deriving()
         now = clock.now()
-        follow_up(store, now=now, until=None if final else now.replace(second=0, microsecond=0))
+        follow_up(store, now=now, until=None if final else now.replace(second=0, microsecond=0), go_on=go_on)
 
     decoders = DecoderCache(settings.decode)
     return Ingest(

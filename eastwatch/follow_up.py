@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from analyzers.dependencies.derive import derive
+from analyzers.dependencies.derive import GoOn, derive
 from collector.identity.learn import learn_addresses
 from collector.ingest.operations import learn_operations
 from storage.engine import Engine
 
 
-def follow_up(engine: Engine, *, now: datetime, until: datetime | None = None) -> None:
+def follow_up(engine: Engine, *, now: datetime, until: datetime | None = None, go_on: GoOn = lambda: True) -> bool:
     """Bring everything that is derived or learnt up to what is stored. Idempotent; any number of processes may.
 
     Args:
         now: the clock's time.
         until: derive only minutes that begin before it; by default all of them.
+        go_on: whether there is time for more; what is left undone the next run does.
+
+    Returns:
+        Whether it came to its end.
     """
+    if not go_on():
+        return False
     learn_addresses(engine, now)
-    derive(engine, now=now, until=until)
+    if not derive(engine, now=now, until=until, go_on=go_on).whole:
+        return False
     learn_operations(engine, now)
+    return True

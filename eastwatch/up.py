@@ -1,7 +1,7 @@
 """`eastwatch up` inside: each source with an ingest loop of its own, the derivation job, and how they are.
 
     settings ──► SourceRun (one thread a source): open ──► Ingest.run ──► again, when it broke
-                 Job (one thread): follow_up, every `ingest.derive_interval_s`
+                 Job (one thread): follow_up, every `ingest.derive_interval_s`, and once more at the end
 
 A source that breaks is told, makes the process unready and is opened again with growing pauses; the others go on. The
 memory for batches on their way is shared out evenly.
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from analyzers.dependencies.derive import GoOn
 from collector.clock import Clock
 from collector.errors import CollectorError
 from collector.ingest.bounds import BoundsBook
@@ -213,6 +214,8 @@ class Job:
         self._place = place
         self._news = news
         self._stop = threading.Event()
+        self._ending = threading.Event()
+        self._until = 0.0
         self._trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"job {self.name}", daemon=True)
 
@@ -221,8 +224,14 @@ class Job:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no further run."""
+        """Begin no further run but the one of `finish`, and end the one that is under way between two statements."""
         self._stop.set()
+
+    def finish(self, until: float) -> None:
+        """Nothing more is stored: one last run, over all there is, as far as it comes by `until` (`time.monotonic`)."""
+        self._until = until
+        self._stop.set()
+        self._ending.set()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it took longer."""
@@ -245,17 +254,22 @@ class Job:
                     seen, changed_at = news, now
                 # Once more when the minute of the last news is over; the first run makes up for earlier processes.
                 minute = now.replace(second=0, microsecond=0)
-                if done_until <= changed_at and self._follow_up(now, minute):
+                if done_until <= changed_at and self._follow_up(now, minute, lambda: not self._stop.is_set()):
                     done_until = minute
                 self._stop.wait(self._place.settings.ingest.derive_interval_s)
+            self._ending.wait()
+            if done_until > changed_at and self._news() == seen:
+                return  # the last minute is over, and derived
+            if not self._follow_up(clock.now(), None, lambda: time.monotonic() < self._until):
+                self._place.notice("not all that follows from the last records is derived; the next process goes on")
         except Exception as error:  # noqa: BLE001 - raised again by the main thread
             self.defect = error
 
-    def _follow_up(self, now: datetime, until: datetime) -> bool:
+    def _follow_up(self, now: datetime, until: datetime | None, go_on: GoOn) -> bool:
         place, began = self._place, self._place.clock.monotonic()
         try:
             with place.telemetry.span("derive"):
-                follow_up(place.engine, now=now, until=until)
+                whole = follow_up(place.engine, now=now, until=until, go_on=go_on)
         except StorageError as error:
             if self._trouble != str(error):
                 place.notice(f"analyzer {self.name}: {error}; it is tried again")
@@ -265,7 +279,7 @@ class Job:
             place.notice(f"analyzer {self.name}: runs again")
         self._trouble = ""
         place.telemetry.record("eastwatch.analysis.duration", place.clock.monotonic() - began, analyzer=self.name)
-        return True
+        return whole
 
 
 class Up:
@@ -328,7 +342,15 @@ class Up:
         parts = (*self.sources, *self.jobs)
         for part in parts:
             part.stop()
-        until = time.monotonic() + self._drain_s + GRACE_S
-        late = [part.check.name for part in parts if not part.join(max(0.0, until - time.monotonic()))]
-        if late:
-            self._place.notice(f"not ended in time: {', '.join(late)}; what is not stored comes again")
+        drained = time.monotonic() + self._drain_s
+
+        def late(parts: Sequence[SourceRun | Job]) -> list[str]:
+            until = drained + GRACE_S
+            return [part.check.name for part in parts if not part.join(max(0.0, until - time.monotonic()))]
+
+        hanging = late(self.sources)
+        for job in self.jobs:
+            job.finish(drained)
+        hanging += late(self.jobs)
+        if hanging:
+            self._place.notice(f"not ended in time: {', '.join(hanging)}; what is not stored comes again")

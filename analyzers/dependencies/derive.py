@@ -10,7 +10,7 @@ generation wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
@@ -21,6 +21,8 @@ import pyarrow as pa
 from storage.engine import Engine
 from storage.sql import load
 
+GoOn = Callable[[], bool]
+"""Asked between two statements: False ends the run there, and stays False. A later run finds what is left undone."""
 Kind = Literal["trace", "address", "metric"]
 KINDS: tuple[Kind, ...] = ("trace", "address", "metric")
 
@@ -44,6 +46,8 @@ class Derived:
     """What one run did: minutes derived, by kind."""
 
     minutes: Mapping[str, int]
+    whole: bool = True
+    """False when it was ended before it was through; the kind that it was at does not stand in `minutes` then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,14 @@ def _reaches(horizon_s: int) -> Mapping[Kind, _Reach]:
     }
 
 
-def derive(engine: Engine, *, now: datetime, until: datetime | None = None, horizon_s: int = HORIZON_S) -> Derived:
+def derive(
+    engine: Engine,
+    *,
+    now: datetime,
+    until: datetime | None = None,
+    horizon_s: int = HORIZON_S,
+    go_on: GoOn = lambda: True,
+) -> Derived:
     """Bring the derived edges of every minute before `until` up to what is stored.
 
     Args:
@@ -76,19 +87,24 @@ def derive(engine: Engine, *, now: datetime, until: datetime | None = None, hori
         until: only minutes that begin before it (a live ingester passes the start of the running minute); by default
             all of them, the last one included.
         horizon_s: seconds between the starts of a span and its parent within which they pair.
+        go_on: whether there is time for more.
     """
     generations = count((now - _EPOCH) // timedelta(microseconds=1))
     done: dict[str, int] = {}
     reaches = _reaches(horizon_s)
     for kind in KINDS:
+        if not go_on():
+            return Derived(done, whole=False)
         knowledge = _knowledge(engine) if kind == "address" else NO_KNOWLEDGE
         dirty = _dirty_minutes(engine, kind, until or _END, knowledge)
         reach = reaches.get(kind)
-        partners = _partners(engine, dirty, reach) if reach else {}
+        partners = _partners(engine, dirty, reach, go_on) if reach else {}
         # Partners first: only what is dirty is found again when this run dies in between.
         for step in (*steps(partners), *steps(dirty)):
-            _derive_minutes(engine, kind, step, knowledge, next(generations), now, reach)
-        _derive_coarse(engine, kind, generations, now)
+            _derive_minutes(engine, kind, step, knowledge, next(generations), now, reach, go_on)
+        _derive_coarse(engine, kind, generations, now, go_on)
+        if not go_on():
+            return Derived(done, whole=False)
         done[kind] = len(dirty) + len(partners)
     return Derived(done)
 
@@ -142,11 +158,13 @@ def _dirty_minutes(engine: Engine, kind: Kind, until: datetime, knowledge: _Know
     return dict(zip(rows["minute"].to_pylist(), rows["records"].to_pylist(), strict=True))
 
 
-def _partners(engine: Engine, dirty: Mapping[datetime, int], reach: _Reach) -> dict[datetime, int]:
+def _partners(engine: Engine, dirty: Mapping[datetime, int], reach: _Reach, go_on: GoOn) -> dict[datetime, int]:
     """The minutes outside `dirty` that hold a partner of one of its records."""
     found: dict[datetime, int] = {}
     horizon = timedelta(seconds=reach.horizon_s)
     for step in steps(dirty):
+        if not go_on():
+            break
         since, until = min(step), max(step) + _MINUTE
         near = {"since": since - horizon if reach.back else since, "until": until + horizon, "row_limit": MINUTES_LIMIT}
         # Behind a backlog all minutes in reach are dirty themselves: then nobody has to look for partners.
@@ -170,9 +188,12 @@ def _derive_minutes(
     generation: int,
     now: datetime,
     reach: _Reach | None,
+    go_on: GoOn,
 ) -> None:
     numbered = {"generation": generation, "derived_on": now.date()}
     for since, until in _ranges(sorted(minutes), _MINUTE):
+        if not go_on():
+            return  # nothing is marked: for readers nothing has happened
         parameters: dict[str, Any] = {**numbered, "since": since, "until": until}
         if reach:
             parameters["horizon_s"] = reach.horizon_s
@@ -181,7 +202,7 @@ def _derive_minutes(
     _mark(engine, kind, "1m", minutes, knowledge, numbered)
 
 
-def _derive_coarse(engine: Engine, kind: Kind, generations: Iterator[int], now: datetime) -> None:
+def _derive_coarse(engine: Engine, kind: Kind, generations: Iterator[int], now: datetime, go_on: GoOn) -> None:
     """Sum the hours and days anew that hold something newer than they are, whoever derived it."""
     for fine, grain, statement, length in (
         ("1m", "1h", "dependencies/derived_hours", timedelta(hours=1)),
@@ -193,6 +214,8 @@ def _derive_coarse(engine: Engine, kind: Kind, generations: Iterator[int], now: 
             continue
         numbered = {"generation": next(generations), "derived_on": now.date()}
         for since, until in _ranges(periods, length):
+            if not go_on():
+                return
             parameters = {**numbered, "edge_kind": kind, "since": since, "until": until}
             engine.execute(load(statement).text, parameters)
         _mark(engine, kind, grain, dict.fromkeys(periods, 0), NO_KNOWLEDGE, numbered)

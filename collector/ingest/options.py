@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MEMORY_FACTOR = 6
+"""Memory a batch takes on its way, over the bytes of its messages: raw, decoded, conformed, and the engine's block."""
+BATCHES_AT_ONCE = 3
+"""One is inserted, one decoded, and one waits: what keeps both ends of the chain busy."""
+FETCH_SHARE = 16
+"""A fetch is this part of the memory. The client holds it as it came, and again taken apart."""
+
 
 class IngestOptions(BaseModel):
     """How input is cut into batches, how much may be on its way, and when ingestion gives up."""
@@ -37,7 +44,8 @@ class IngestOptions(BaseModel):
     memory_bytes: int = Field(
         default=1 << 30,
         ge=64 << 20,
-        description="memory for batches on their way, decoded ones estimated; reading pauses above",
+        description="memory for what was fetched and is not stored yet, decoded batches estimated; reading pauses "
+        "above, and fetches and batches are smaller where it asks for it",
     )
     poison_share: float = Field(
         default=0.95, gt=0, le=1, description="ingestion stops when this share of a stretch of records is undecodable"
@@ -61,3 +69,18 @@ class IngestOptions(BaseModel):
         default=15.0, ge=0, description="seconds between looks at the inventory's addresses"
     )
     derive_interval_s: float = Field(default=60.0, ge=1, description="seconds between runs of the derivation job")
+
+    @property
+    def flight_bytes(self) -> int:
+        """Memory for batches on their way. An eighth of all waits to be cut, and an eighth is what a client fetched."""
+        return self.memory_bytes // 4 * 3
+
+    @property
+    def fetch_bytes(self) -> int:
+        """The largest fetch that the memory has room for."""
+        return self.memory_bytes // FETCH_SHARE
+
+    def within_memory(self) -> IngestOptions:
+        """These, with no batch larger than lets `BATCHES_AT_ONCE` be on their way."""
+        most = max(self.flight_bytes // (MEMORY_FACTOR * BATCHES_AT_ONCE), 1024)
+        return self if self.batch_bytes <= most else self.model_copy(update={"batch_bytes": most})

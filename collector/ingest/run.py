@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from collector.clock import Clock, SystemClock
@@ -20,6 +20,7 @@ from collector.errors import CollectorError
 from collector.ingest.addresses import AddressBooks
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.counters import Counters
+from collector.ingest.flight import Flight
 from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.operations import OperationBooks, publish
 from collector.ingest.options import IngestOptions
@@ -39,8 +40,6 @@ ABANDON_S = 2.0
 """Seconds that what hangs in the engine gets to end once `drain_s` is over."""
 PREPARED_AHEAD = 2
 """Decoded batches that may wait for the engine."""
-MEMORY_FACTOR = 6
-"""Memory a batch takes on its way, over the bytes of its messages: raw, decoded, conformed, and the engine's block."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,16 +58,21 @@ class _Mailbox:
         self.outstanding = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Item:
     cut: Cut
     mailbox: _Mailbox
+    admitted: bool = False
+    """Whether its memory is counted."""
     again: bool = False
     """Whether an earlier attempt, or another writer, may have begun to store it."""
 
 
-After = Callable[[Engine, bool], None]
-"""(engine, whether this is the end of the input) -> None: what follows once rows are stored."""
+After = Callable[[Engine, bool, Callable[[], bool]], None]
+"""(engine, whether this is the last time, whether there is time to go on) -> None: what follows once rows are stored.
+
+It asks between its steps, and ends when there is no more time.
+"""
 
 
 class Ingest:
@@ -83,9 +87,9 @@ class Ingest:
         bounds: the table of batch bounds; sources that replay were given `bounds.recorded`.
         clock: gives `received_at`.
         patient: wait for an engine that went away without an end.
-        after: called at the end, and where ingestion goes on until it is stopped (`patient`) also at the start and
-            about every `derive_interval_s` when something was stored. What a run before this one stored counts too: it
-            may have been killed before its end.
+        after: called at the end, for what is left of `drain_s` where `stop` was called, and where ingestion goes on
+            until it is stopped (`patient`) also at the start and about every `derive_interval_s` when something was
+            stored. What a run before this one stored counts too: it may have been killed before its end.
         measures: hears of durations and sizes.
         notice: tells people what they should know, one line.
     """
@@ -110,10 +114,12 @@ class Ingest:
         self._decoders = decoders
         self._options = options or IngestOptions()
         self._clock = clock or SystemClock()
-        self._after = after or (lambda _engine, _final: None)
+        self._after = after or (lambda _engine, _final, _go_on: None)
         self._measures = measures or Unmeasured()
         self._patient = patient
         self._stop = threading.Event()
+        self._asked_at: float | None = None
+        """When somebody outside called `stop`."""
         self._stopped_at: float | None = None
         self._abandon = threading.Event()
         self._bounds = bounds or BoundsBook(engine)
@@ -132,12 +138,16 @@ class Ingest:
             for source in sources
         }
         self._mailboxes = [_Mailbox(source) for source in sources]
-        self._flight_lock = threading.Lock()
-        self._flight_bytes = 0
+        self._flight = Flight(self._options.flight_bytes)
         self._errors: queue.SimpleQueue[Exception] = queue.SimpleQueue()
 
     def stop(self) -> None:
         """Read nothing more, store what is on its way within `drain_s`, commit and return. Safe in a signal handler."""
+        if self._asked_at is None:
+            self._asked_at = self._clock.monotonic()
+        self._end()
+
+    def _end(self) -> None:
         if self._stopped_at is None:
             self._stopped_at = self._clock.monotonic()
         self._stop.set()
@@ -145,8 +155,7 @@ class Ingest:
     @property
     def in_flight_bytes(self) -> int:
         """Memory that batches on their way take, estimated."""
-        with self._flight_lock:
-            return self._flight_bytes * MEMORY_FACTOR
+        return self._flight.memory_bytes
 
     def run(self) -> None:
         """Ingest until every source is finished, `stop` is called or something breaks.
@@ -179,7 +188,7 @@ class Ingest:
         try:
             self._watch(readers)
         finally:
-            self.stop()
+            self._end()
             for reader in readers:
                 reader.join(self._options.drain_s + 5)
             self._abandon.set()
@@ -208,13 +217,28 @@ class Ingest:
                 due = self._clock.monotonic() + self._options.derive_interval_s
 
     def _follow_up(self, *, final: bool) -> None:
-        try:
-            self._after(self._engine, final)
-        except StorageError as error:
+        failed: list[Exception] = []
+
+        def follow_up() -> None:
+            try:
+                self._after(self._engine, final, self._may_end_well if final else lambda: not self._stop.is_set())
+            except Exception as error:  # noqa: BLE001 - raised again below
+                failed.append(error)
+
+        # A thread of its own: signals are heard on this one, and not while it is inside the engine.
+        thread = threading.Thread(target=follow_up, name="eastwatch-follow-up", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(POLL_S)
+        for error in failed:
             # A run that goes on, or one that follows, makes up for it.
-            if not (self._patient and error.retryable):
-                raise
+            if not (self._patient and isinstance(error, StorageError) and error.retryable):
+                raise error
             self._notice(f"{error}; what follows from the stored records comes later")
+
+    def _may_end_well(self) -> bool:
+        """Whether there is time for what follows at the end: any, unless we were told to stop."""
+        return self._asked_at is None or self._clock.monotonic() < self._asked_at + self._options.drain_s
 
     _derived_batches = 0
 
@@ -235,13 +259,13 @@ class Ingest:
                 source.commit()
                 if mailbox.outstanding == 0 and source.finished:
                     break
-                for cut in source.poll(POLL_S, room=self._has_room()):
+                for cut in source.poll(POLL_S, room=self._flight.has_room):
                     self._submit(cut, mailbox, decode, write)
             self._drain(mailbox, decode, write)
         except Exception as error:  # noqa: BLE001 - raised again by run()
             if not (self._stop.is_set() and isinstance(error, StorageError) and error.retryable):
                 self._errors.put(error)
-            self.stop()
+            self._end()
             source.failed(error)
         finally:
             self._hear(mailbox)
@@ -268,11 +292,10 @@ class Ingest:
 
     def _submit(self, cut: Cut, mailbox: _Mailbox, decode: Stage[_Item], write: Stage[tuple[_Item, Prepared]]) -> None:
         mailbox.outstanding += 1
-        with self._flight_lock:
-            self._flight_bytes += cut.size_bytes
         self.counters.read(len(cut.batch.values), cut.size_bytes)
         item = _Item(cut, mailbox)
-        while not decode.submit(item, KEEP_ALIVE_S):
+        while not self._admit(item) or not decode.submit(item, KEEP_ALIVE_S):
+            decode.poll()
             write.poll()
             if not self._may_drain():
                 self._refuse(item, 0)
@@ -282,8 +305,9 @@ class Ingest:
             mailbox.source.commit()
             mailbox.source.poll(0, room=False)
 
-    def _has_room(self) -> bool:
-        return self.in_flight_bytes < self._options.memory_bytes
+    def _admit(self, item: _Item) -> bool:
+        item.admitted = item.admitted or self._flight.enter(item.cut.size_bytes, KEEP_ALIVE_S)
+        return item.admitted
 
     def _hear(self, mailbox: _Mailbox, wait_s: float = 0) -> None:
         try:
@@ -310,7 +334,7 @@ class Ingest:
         bounds = cut.bounds or self._claim(
             cut, now, decoder_label(decoder), self._patience(self._operations.current).state
         )
-        item = replace(item, again=cut.bounds is not None or bounds.received_at != now)
+        item.again = cut.bounds is not None or bounds.received_at != now
         if cut.bounds is None and bounds.last != cut.batch.last:
             cut.lease.revoke()
             self._finish(item, rewind=True)
@@ -360,8 +384,8 @@ class Ingest:
     def _finish(
         self, item: _Item, *, dead: Sequence[DeadLetter] = (), rewind: bool = False, dropped: bool = False
     ) -> None:
-        with self._flight_lock:
-            self._flight_bytes -= item.cut.size_bytes
+        if item.admitted:
+            self._flight.leave(item.cut.size_bytes)
         if dropped:
             item.cut.lease.revoke()
         item.mailbox.outcomes.put(_Outcome(item.cut, dead, rewind))

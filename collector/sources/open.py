@@ -34,6 +34,7 @@ def open_source(
     Raises:
         BadSource, SourceUnavailable, SourceRefused: it cannot be read.
     """
+    options = options.within_memory()
     match url:
         case KafkaUrl():
             from collector.sources.kafka import KafkaSource
@@ -43,7 +44,7 @@ def open_source(
                 bounds.recorded,
                 clock,
                 options,
-                kafka,
+                kafka.at_most(options.fetch_bytes),
                 until_idle=until_idle,
                 notice=notice,
                 measures=measures,

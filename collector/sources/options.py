@@ -27,3 +27,8 @@ class KafkaOptions(BaseModel):
     raw_batches: bool = Field(
         default=True, description="read record batches without a Python object per message (off: the client's poll())"
     )
+
+    def at_most(self, fetch_bytes: int) -> KafkaOptions:
+        """These, with no larger fetches."""
+        smaller = {name: min(getattr(self, name), fetch_bytes) for name in ("fetch_bytes", "partition_fetch_bytes")}
+        return self.model_copy(update=smaller)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from analyzers.dependencies.derive import GoOn
 from collector.clock import Clock, SystemClock
 from collector.errors import BadSource
 from collector.ingest.bounds import BoundsBook
@@ -105,7 +106,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
             bounds=bounds,
             clock=clock,
             patient=not until_idle,
-            after=lambda store, final: _derive(store, clock, final, telemetry),
+            after=lambda store, final, go_on: _derive(store, clock, final, telemetry, go_on),
             measures=measures,
             notice=tell,
         )
@@ -131,10 +132,12 @@ def _check(urls: Sequence[SourceUrl], decoders: DecoderCache) -> None:
             raise BadSource(f"source {url.label!r}: {error}") from None
 
 
-def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry) -> None:
+def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry, go_on: GoOn) -> None:
     now = clock.now()
     with telemetry.span("derive"):
-        follow_up(engine, now=now, until=None if final else now.replace(second=0, microsecond=0))
+        whole = follow_up(engine, now=now, until=None if final else now.replace(second=0, microsecond=0), go_on=go_on)
+    if final and not whole:
+        tell("not all that follows from the last records is derived; the next run goes on")
 
 
 @contextmanager

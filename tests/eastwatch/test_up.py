@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from analyzers.dependencies.derive import GoOn
 from collector.clock import SystemClock
 from collector.sources.urls import parse_source
 from eastwatch.cli import run
@@ -322,8 +323,14 @@ class Set(SystemClock):
 
 
 def test_edges_of_the_last_minute_are_derived_when_it_is_over(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[datetime] = []
-    monkeypatch.setattr("eastwatch.up.follow_up", lambda _engine, now, until: runs.append(until))
+    runs: list[datetime | None] = []
+
+    def follow_up(_engine: Engine, *, now: datetime, until: datetime | None, go_on: GoOn) -> bool:
+        assert now and go_on()
+        runs.append(until)
+        return True
+
+    monkeypatch.setattr("eastwatch.up.follow_up", follow_up)
     clock, news = Set(), [1]
     settings = load_settings(None, {"ingest": {"derive_interval_s": 1}}, {})
     job = Job(Place(engine, settings, clock, Telemetry(), print), lambda: news[0])
@@ -338,8 +345,12 @@ def test_edges_of_the_last_minute_are_derived_when_it_is_over(engine: Engine, mo
         news[0] = 2
         poll(lambda: len(runs) > told, "a run after news")
         assert runs[told:] == [minute + timedelta(minutes=9)] * (len(runs) - told)
+        assert None not in runs
+        job.finish(time.monotonic() + 60)
+        assert job.join(60)
+        assert runs.count(runs[-1]) == 1 and runs[-1] is None  # all there is, the running minute with it
     finally:
-        job.stop()
+        job.finish(0)
         assert job.join(60)
 
 

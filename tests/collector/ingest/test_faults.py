@@ -10,8 +10,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from collector.contract import Batch
 from collector.decode.limits import Limits
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.decoders import DecoderCache
-from collector.ingest.options import IngestOptions
-from collector.ingest.run import MEMORY_FACTOR, Ingest
+from collector.ingest.options import MEMORY_FACTOR, IngestOptions
+from collector.ingest.run import Ingest
 from collector.sources.files import FileSource
 from collector.sources.memory import MemorySource
 from collector.sources.source import Cut
@@ -233,6 +234,37 @@ def test_the_way_to_the_engine_breaks(wire: Wire, fault: Callable[[TcpProxy], No
     assert rollups(wire.direct) == each_once(wire.stored)
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.02])
+def test_the_engine_is_killed_during_an_insert(tmp_path: Path, delay_s: float) -> None:
+    """And comes back with its data, as its supervisor would have it."""
+    with ExitStack() as stack:
+        native = stack.enter_context(start_native_server(path=str(tmp_path / "data")))
+        wire = Wire(native)
+        stack.callback(wire.close)
+        killed = threading.Event()
+
+        def kill() -> None:
+            os.kill(native.pid, signal.SIGKILL)
+            killed.set()
+
+        def on_insert(table: str) -> None:
+            if table == "calls" and not killed.is_set():
+                timer = threading.Timer(delay_s, kill)
+                timer.start()
+                stack.callback(timer.join)
+
+        running = loop(Watched(wire.engine, on_insert), batches(3))
+        with background(running) as errors:
+            assert killed.wait(60)
+            again = stack.enter_context(start_native_server(path=str(tmp_path / "data")))
+            wire.proxy.upstream = again.port
+        assert not errors
+        direct = open_store(again.url("faults"))
+        stack.callback(direct.close)
+        assert exact(direct) == once(3)
+        assert rollups(direct) == each_once(3)
+
+
 class Absent(Watched):
     """An engine that is away for a while: of each kind of statement the first `times` fail."""
 
@@ -426,6 +458,41 @@ def test_an_engine_that_hangs_pauses_reading(engine: Engine, records: int, monke
     assert running.counters.snapshot().stored == 20 * records
 
 
+class AllAtOnce(Endless):
+    """One poll hands out everything."""
+
+    def poll(self, timeout_s: float, *, room: bool) -> list[Cut]:
+        found: list[Cut] = []
+        while cuts := super().poll(0, room=room):
+            found += cuts
+        return found
+
+
+def test_what_one_poll_hands_out_waits_for_room(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is more than the memory allows for; a batch that is larger than that goes alone."""
+    monkeypatch.setattr("collector.ingest.run.KEEP_ALIVE_S", 0.02)
+    body, peak = "x" * 50_000, 0
+    sizes = [40, 80, 120, 240, 40, 80, 40, 120]
+    found = [
+        batch([call(n, user_agent=body) for n in range(start, start + size)], first=start)
+        for start, size in zip(accumulate([0, *sizes]), sizes, strict=False)
+    ]
+    source, options = AllAtOnce(found), IngestOptions(memory_bytes=64 << 20)
+    largest = max(one.values.nbytes for one in found) * MEMORY_FACTOR
+    assert options.flight_bytes < largest
+
+    def look(_table: str) -> None:
+        nonlocal peak
+        assert running.in_flight_bytes in range(1, options.flight_bytes + 1) or running.in_flight_bytes == largest
+        peak = max(peak, running.in_flight_bytes)
+
+    running = Ingest(Watched(engine, look, look), [source], DecoderCache(Limits()), options=options)
+    running.run()
+    assert peak == largest
+    assert running.counters.snapshot().stored == sum(sizes)
+    assert source.handed_out == sum(one.values.nbytes for one in found)
+
+
 def waited(event: threading.Event) -> None:
     assert event.wait(60)
 
@@ -471,6 +538,42 @@ def test_stopping_while_the_engine_is_away_from_the_start(engine: Engine) -> Non
         poll(lambda: said, "a word about it", 30)
         running.stop()
     assert not errors
+
+
+def test_what_follows_from_the_rows_ends_with_the_drain(engine: Engine) -> None:
+    """The derivation may have hours to do: a run in between ends at once, the last one when `drain_s` is over."""
+    ended: list[tuple[bool, float]] = []
+    begun = threading.Event()
+
+    def after(_engine: Engine, final: bool, go_on: Callable[[], bool]) -> None:
+        begun.set()
+        poll(lambda: not go_on(), "the end of its time", 30, every_s=0.01)
+        ended.append((final, time.monotonic()))
+
+    running = loop(engine, batches(1), after=after, options={"drain_s": 1})
+    with background(running) as errors:
+        assert begun.wait(60)
+        asked = time.monotonic()
+        running.stop()
+    assert not errors
+    assert [final for final, _ in ended] == [False, True]
+    assert ended[0][1] - asked < 0.5
+    assert 0.9 < ended[1][1] - asked < 1.5
+
+
+def test_what_follows_at_the_end_of_the_input_has_all_the_time(engine: Engine) -> None:
+    told: list[bool] = []
+
+    def after(_engine: Engine, final: bool, go_on: Callable[[], bool]) -> None:
+        assert final
+        told.append(go_on())
+        running.stop()  # somebody waits no longer
+        told.append(go_on())
+
+    running = loop(engine, batches(1), after=after, patient=False, options={"drain_s": 0})
+    running.run()
+    assert told == [True, False]
+    assert exact(engine) == once(1)
 
 
 def test_sigterm_ends_an_ingester_whose_engine_hangs(wire: Wire, tmp_path: Path) -> None:

@@ -231,6 +231,16 @@ def test_a_member_that_comes_back_from_the_dead(kafka: KafkaBroker, engine: Engi
     assert exact(engine) == once(150)
 
 
+def test_a_second_group_finds_everything_stored(kafka: KafkaBroker, engine: Engine) -> None:
+    """It has no offsets, so that every message comes again, along the bounds of the first group's batches."""
+    topic = kafka.topic(partitions=2)
+    produce(kafka.bootstrap, topic, [line(n) for n in range(100)])
+    for group, read_again in (("first", 0), ("second", 100)):
+        counts = ingest(engine, source(kafka, topic, format="calls_json", group=group))
+        assert (counts.stored, counts.read_again) == (100, read_again)
+        assert exact(engine) == once(100)
+
+
 def test_a_broker_that_restarts_costs_nothing(kafka: KafkaBroker, engine: Engine) -> None:
     require("kafka", not kafka.external, "the broker of EASTWATCH_TEST_KAFKA is not ours to restart")
     topic, group = kafka.topic(), "restart"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,6 +120,18 @@ def test_a_replay_stores_nothing_twice(engine: Engine) -> None:
     assert {table: count(engine, table) for table in before} == before
     assert rows(engine, "SELECT sum(requests) AS n FROM edges_1m") == summed
     assert before["calls"] == 9
+
+
+def test_a_later_version_of_the_decoder_replays_with_the_token_of_the_earlier(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = batch(call(i) for i in range(4))
+    ingest(engine, lines, replayable=True)
+    monkeypatch.setattr("collector.ingest.run.decoder_label", lambda decoder: f"{decoder.name}/99")
+    assert ingest(engine, lines, replayable=True).read_again == 4
+    assert count(engine, "calls") == 4
+    ingest(engine, batch((call(i) for i in range(4, 6)), first=4), replayable=True)
+    assert [b.decoder for b in BoundsBook(engine).recorded("t1", 0, 0)] == ["calls_json/1", "calls_json/99"]
 
 
 def test_equal_lines_are_two_calls(engine: Engine) -> None:
@@ -268,14 +280,14 @@ def test_what_an_earlier_run_stored_is_followed_up(engine: Engine, patient: bool
         [MemorySource("memory", [], "calls_json")],
         DecoderCache(Limits()),
         patient=patient,
-        after=lambda _engine, final: calls.append(final),
+        after=lambda _engine, final, _go_on: calls.append(final),
     ).run()
     assert calls == expected
 
 
 @pytest.mark.parametrize("patient", [True, False])
 def test_an_engine_that_is_away_when_edges_are_derived_ends_no_live_ingester(engine: Engine, patient: bool) -> None:
-    def after(_engine: Engine, _final: bool) -> None:
+    def after(_engine: Engine, _final: bool, _go_on: Callable[[], bool]) -> None:
         raise EngineUnavailable("store: away")
 
     said: list[str] = []
