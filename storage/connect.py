@@ -20,7 +20,7 @@ def open_store(url: str, *, wait_s: float = 10.0, memory_bytes: int | None = Non
 
     `chdb:PATH` is held by this process and served to others on its socket; when another process holds it, that one is
     asked instead. While a holder is starting or ending, this waits up to `wait_s` seconds. `memory_bytes` bounds an
-    embedded engine.
+    embedded engine. `clickhouse://...?cluster=NAME` is a cluster.
 
     Raises:
         BadLocation: the URL cannot be read.
@@ -30,6 +30,10 @@ def open_store(url: str, *, wait_s: float = 10.0, memory_bytes: int | None = Non
     """
     place = location.parse(url)
     if not isinstance(place, ChdbLocation):
+        if place.cluster:
+            from storage.cluster_engine import ClusterEngine
+
+            return ClusterEngine(place)
         from storage.server import ServerEngine
 
         return ServerEngine(place)

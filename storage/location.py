@@ -1,16 +1,22 @@
-"""`--store` URLs: `chdb:PATH`, `clickhouse://user:password@host:9000/database?secure=1&verify=0&ca=FILE`."""
+"""`--store` URLs: `chdb:PATH`, `clickhouse://user:password@host:9000/database?secure=1&verify=0&ca=FILE`.
+
+With `cluster=NAME` the host is one server of a ClickHouse cluster (`storage.cluster_engine`); `quorum` then says on how
+many replicas an insert must be before it is done: `auto` (the default: most), 0 (the one that took it) or a number.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from storage.errors import BadLocation
 
 EXPECTED = "chdb:PATH or clickhouse://user:password@host:9000/database expected"
-_OPTIONS = {"secure", "verify", "ca", "compression", "connect_timeout_s", "timeout_s"}
+_OPTIONS = {"secure", "verify", "ca", "compression", "connect_timeout_s", "timeout_s", "cluster", "quorum"}
+_CLUSTER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _DATABASE = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
 
 
@@ -36,10 +42,13 @@ class ServerLocation:
     compression: bool = True
     connect_timeout_s: float = 10.0
     timeout_s: float = 300.0
+    cluster: str = ""
+    """Name of a cluster in the server's configuration; empty = the server alone."""
+    quorum: str | int = "auto"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"clickhouse://{host}:{self.port}/{self.database}"
+        return f"clickhouse://{host}:{self.port}/{self.database}" + (f"?cluster={self.cluster}" if self.cluster else "")
 
 
 def parse(url: str) -> ChdbLocation | ServerLocation:
@@ -92,7 +101,21 @@ def _server(url: str, *, secure: bool) -> ServerLocation:
         compression=_switch(shown, options, "compression", True),
         connect_timeout_s=_seconds(shown, options, "connect_timeout_s", 10.0),
         timeout_s=_seconds(shown, options, "timeout_s", 300.0),
+        **_cluster(shown, options),
     )
+
+
+def _cluster(shown: str, options: dict[str, str]) -> dict[str, Any]:
+    if "cluster" not in options:
+        if "quorum" in options:
+            raise BadLocation(f"store {shown!r}: quorum is an option of a cluster; cluster=NAME expected beside it")
+        return {}
+    cluster, quorum = options["cluster"], options.get("quorum", "auto")
+    if not _CLUSTER.fullmatch(cluster):
+        raise BadLocation(f"store {shown!r}: {cluster!r} is no name of a cluster")
+    if quorum != "auto" and not re.fullmatch(r"[0-9]{1,3}", quorum):
+        raise BadLocation(f"store {shown!r}: quorum={quorum!r}: auto or a number of replicas expected")
+    return {"cluster": cluster, "quorum": quorum if quorum == "auto" else int(quorum)}
 
 
 def _switch(shown: str, options: dict[str, str], name: str, default: bool) -> bool:

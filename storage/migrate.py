@@ -19,6 +19,7 @@ import pyarrow as pa
 from storage.engine import Engine
 from storage.errors import BadStatement, MigrationChanged, QueryFailed, StoreTooNew
 from storage.sql import header
+from storage.tokens import tokens
 
 DIRECTORY = Path(__file__).parent / "migrations"
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
@@ -72,6 +73,16 @@ def migrations(directory: Path = DIRECTORY) -> list[Migration]:
     if len(set(numbers)) != len(numbers):
         raise BadStatement("two migrations have the same number")
     return found
+
+
+def definitions(directory: Path = DIRECTORY) -> list[str]:
+    """Every statement that makes a table or a view, that of `schema_migrations` first.
+
+    Raises:
+        BadStatement: see `migrations`.
+    """
+    made = [m.text for m in migrations(directory) if tokens(m.text)[0].keyword == "CREATE"]
+    return [_RECORDS, *made]
 
 
 def migrate(engine: Engine, *, dry_run: bool = False, directory: Path = DIRECTORY) -> list[Applied]:

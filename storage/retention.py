@@ -15,6 +15,7 @@ from pydantic import Field
 
 from storage.arrow_types import quoted
 from storage.engine import Engine
+from storage.placement import LOCAL
 
 _TTL = re.compile(r"(?<=\s)TTL\s+(.*?)(?=\s+SETTINGS\b|$)", re.DOTALL)
 
@@ -80,6 +81,8 @@ def apply(engine: Engine, retention: Retention) -> list[Change]:
         "SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase()"
     ).to_pylist()
     ddl = {row["name"]: row["ddl"] for row in standing}
+    # On a cluster it is the local table that has the rows, and their TTL.
+    ddl |= {name.removesuffix(LOCAL): text for name, text in ddl.items() if name.endswith(LOCAL)}
     changes = list[Change]()
     for table, (counted_from, setting) in _ROWS.items():
         days: int = getattr(retention, setting)

@@ -61,6 +61,7 @@ class ServerEngine:
     """The database that `place` names; made when it is missing.
 
     `retry_s` bounds how long a statement waits for a server that went away; the first connection is tried once.
+    `settings` go with every statement.
 
     Raises:
         EngineUnavailable: nobody answers at host and port, or the certificate is refused.
@@ -68,8 +69,9 @@ class ServerEngine:
         BadLocation: the file of certificates cannot be read.
     """
 
-    def __init__(self, place: ServerLocation, *, retry_s: float = RETRY_S) -> None:
+    def __init__(self, place: ServerLocation, *, retry_s: float = RETRY_S, settings: Settings | None = None) -> None:
         self._place = place
+        self._settings: Settings = {**_SETTINGS, **(settings or {})}
         self._retry_s = retry_s
         self._closed = False
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
@@ -172,7 +174,7 @@ class ServerEngine:
             except queue.Empty:
                 client = _new_client(self._place, self._place.database)
             try:
-                client.establish_connection({**_SETTINGS, **(settings or {})})
+                client.establish_connection({**self._settings, **(settings or {})})
                 yield client
             except BaseException as error:
                 client.disconnect()
