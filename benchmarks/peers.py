@@ -25,6 +25,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -198,9 +199,13 @@ def main() -> None:
         sink = stack.enter_context(running_sink(work / "sink"))
         bodies = list(span_messages(arguments.events, PER_MESSAGE))
         field = Field(broker, sink, work, bodies, arguments.events)
-        for _ in range(arguments.runs):
+        for number in range(1, arguments.runs + 1):
             for name in names:
                 results[name].append(field.peers[name]())
+                told = (
+                    f"round {number}, {name}: {results[name][-1].seconds:.1f} s, {results[name][-1].cpu_s:.1f} s of CPU"
+                )
+                print(told, file=sys.stderr, flush=True)
         unstored = {name: field.unstored[name]() for name in names if name in field.unstored}
     for line in (*table(results, arguments.events), "", *promises(unstored)):
         print(line)
