@@ -1,0 +1,144 @@
+"""A stand-in for a ClickHouse cluster: native test servers as shards, each behind two proxies as its two replicas.
+
+Replicas of a shard share one store, as real replicas share rows and tokens through Keeper: what is tested is where
+statements go, not ClickHouse's replication. The tables are those of the cluster's statements, unreplicated; what is
+Distributed is a view over the shards' local tables, and what lives everywhere lives on the first shard's server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from storage.cluster import Cluster, is_definition, render
+from storage.cluster_engine import ClusterEngine
+from storage.engine import Engine, Settings
+from storage.location import ServerLocation, parse
+from storage.migrate import definitions
+from storage.placement import STRICT, Place, local, place_of
+from storage.server import ServerEngine
+from storage.shards import LAYOUTS, Node
+from tests.support.native_server import NativeServer, start_native_server
+from tests.support.tcp_proxy import TcpProxy
+
+DATABASE = "eastwatch"
+CLUSTER = Cluster("main", DATABASE)
+_DISTRIBUTED = re.compile(r"CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+) .*ENGINE = Distributed\(", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One server, and the proxies that stand for its replicas."""
+
+    number: int
+    server: NativeServer
+    direct: ServerEngine
+    replicas: tuple[TcpProxy, TcpProxy]
+
+    def nodes(self) -> list[Node]:
+        """The shard as `system.clusters` would list it."""
+        return [
+            Node(self.number, number, "127.0.0.1", proxy.port, is_local=(self.number, number) == (1, 1))
+            for number, proxy in enumerate(self.replicas, 1)
+        ]
+
+    def count(self, table: str, of: str = "count()") -> Any:
+        """An aggregate over the shard's own rows of a table."""
+        return self.direct.query(f"SELECT {of} AS n FROM {local(table)}")["n"][0].as_py()
+
+
+class Shards:
+    """The whole stand-in: `engine()` opens it; `listed` are the shards that the cluster's configuration names."""
+
+    def __init__(self, shards: list[Shard]) -> None:
+        self.shards = shards
+        self.listed = len(shards)
+        self.caught_up: list[str] = []
+        """Tables whose replica was brought up to date before they were read, in order."""
+
+    def place(self) -> ServerLocation:
+        """The first server's own address, as the URL names it."""
+        place = parse(self.shards[0].server.url(DATABASE) + "?cluster=main")
+        assert isinstance(place, ServerLocation)
+        return place
+
+    def nodes(self, engine: Engine, cluster: str) -> list[Node]:
+        """In the place of `storage.shards.nodes`."""
+        del engine
+        assert cluster == "main"
+        return [node for shard in self.shards[: self.listed] for node in shard.nodes()]
+
+    def engine(self, retry_s: float = 10.0) -> ClusterEngine:
+        """A cluster engine of its own, as another process would have."""
+        return _StandIn(self, retry_s)
+
+    def define(self, sql: str) -> None:
+        """Run a definition on every server, in the form that a server without Keeper can run."""
+        for statement in render(sql, CLUSTER):
+            for shard in self.shards:
+                if match := _DISTRIBUTED.match(statement):
+                    if shard.number == 1:
+                        shard.direct.execute(self._view(match[1]))
+                    continue
+                shard.direct.execute(unreplicated(statement))
+
+    def _view(self, table: str) -> str:
+        others = [
+            f"remote('127.0.0.1:{shard.server.port}', '{DATABASE}', '{local(table)}', "
+            f"'{shard.server.user}', '{shard.server.password}')"
+            for shard in self.shards[1:]
+        ]
+        union = " UNION ALL ".join(f"SELECT * FROM {source}" for source in [local(table), *others])
+        return f"CREATE VIEW IF NOT EXISTS {table} AS {union}"
+
+
+def unreplicated(statement: str) -> str:
+    """A statement for a cluster as one for a single server."""
+    statement = re.sub(r" ON CLUSTER '\w+'", "", statement)
+    statement = re.sub(r"Replicated(\w+)\('[^']*', '[^']*'(?:, )?", r"\1(", statement)
+    statement = re.sub(r"replicated_deduplication_window_seconds = \d+, ", "", statement)
+    return statement.replace(" replicated_deduplication_window =", " non_replicated_deduplication_window =")
+
+
+class _StandIn(ClusterEngine):
+    """Without what needs Keeper: definitions ON CLUSTER, and waiting for other replicas."""
+
+    def __init__(self, shards: Shards, retry_s: float) -> None:
+        self._shards = shards
+        super().__init__(shards.place(), retry_s=retry_s, find_nodes=shards.nodes)
+
+    def execute(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, settings: Settings | None = None
+    ) -> None:
+        if is_definition(sql):
+            self._shards.define(sql)
+        else:
+            super().execute(sql, parameters, settings=settings)
+
+    def _catch_up(self, engine: ServerEngine, table: str) -> None:
+        del engine
+        assert table in STRICT and place_of(table) is Place.EVERYWHERE
+        self._shards.caught_up.append(table)
+
+
+@contextlib.contextmanager
+def start_shards(count: int = 2) -> Generator[Shards]:
+    """`count` shards with the tables of a cluster, ended with the block."""
+    with ExitStack() as stack:
+        shards = list[Shard]()
+        for number in range(1, count + 1):
+            server = stack.enter_context(start_native_server())
+            place = parse(server.url(DATABASE))
+            assert isinstance(place, ServerLocation)
+            direct = ServerEngine(place)
+            stack.callback(direct.close)
+            replicas = (stack.enter_context(TcpProxy(server.port)), stack.enter_context(TcpProxy(server.port)))
+            shards.append(Shard(number, server, direct, replicas))
+        made = Shards(shards)
+        for sql in [*definitions(), LAYOUTS]:
+            made.define(sql)
+        yield made
