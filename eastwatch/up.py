@@ -36,8 +36,6 @@ from storage.errors import StorageError
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-LEAST_MEMORY_BYTES = 64 << 20
-"""What a source gets for its batches, however many share the memory."""
 STARTING = "starting"
 STEADY_S = 3.0
 """How long a source that broke must be read again before it counts as well: what breaks at once would flicker."""
@@ -72,9 +70,7 @@ class SourceRun:
         """What ended the thread although nothing may: a defect of eastwatch."""
         self._url = url
         self._place = place
-        ingest = place.settings.ingest
-        memory = max(ingest.memory_bytes // share, LEAST_MEMORY_BYTES)
-        self._options = ingest.model_copy(update={"memory_bytes": memory})
+        self._options = place.settings.ingest.shared_by(share)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._loop: Ingest | None = None

@@ -8,6 +8,7 @@ MEMORY_FACTOR = 6
 """Memory a batch takes on its way, over the bytes of its messages: raw, decoded, conformed, and the engine's block."""
 BATCHES_AT_ONCE = 3
 """One is inserted, one decoded, and one waits: what keeps both ends of the chain busy."""
+LEAST_MEMORY_BYTES = 64 << 20
 FETCH_SHARE = 16
 """A fetch is this part of the memory. The client holds it as it came, and again taken apart."""
 
@@ -43,7 +44,7 @@ class IngestOptions(BaseModel):
     )
     memory_bytes: int = Field(
         default=1 << 30,
-        ge=64 << 20,
+        ge=LEAST_MEMORY_BYTES,
         description="memory for what was fetched and is not stored yet, decoded batches estimated; reading pauses "
         "above, and fetches and batches are smaller where it asks for it",
     )
@@ -79,6 +80,10 @@ class IngestOptions(BaseModel):
     def fetch_bytes(self) -> int:
         """The largest fetch that the memory has room for."""
         return self.memory_bytes // FETCH_SHARE
+
+    def shared_by(self, sources: int) -> IngestOptions:
+        """These for one of several sources: the memory is shared out evenly, and none gets less than the least."""
+        return self.model_copy(update={"memory_bytes": max(self.memory_bytes // sources, LEAST_MEMORY_BYTES)})
 
     def within_memory(self) -> IngestOptions:
         """These, with no batch larger than lets `BATCHES_AT_ONCE` be on their way."""

@@ -24,10 +24,11 @@ from collector.contract import Batch
 from collector.decode.limits import Limits
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.decoders import DecoderCache
-from collector.ingest.options import MEMORY_FACTOR, IngestOptions
+from collector.ingest.options import BATCHES_AT_ONCE, MEMORY_FACTOR, IngestOptions
 from collector.ingest.run import Ingest
 from collector.sources.files import FileSource
 from collector.sources.memory import MemorySource
+from collector.sources.options import KafkaOptions
 from collector.sources.source import Cut
 from collector.sources.urls import FileUrl, parse_source
 from storage.connect import open_store
@@ -456,6 +457,18 @@ def test_an_engine_that_hangs_pauses_reading(engine: Engine, records: int, monke
             go_on.set()
     assert not errors
     assert running.counters.snapshot().stored == 20 * records
+
+
+@pytest.mark.parametrize("memory_mb", [64, 300, 1024, 8192])
+def test_batches_and_fetches_have_room_in_the_memory(memory_mb: int) -> None:
+    options, kafka = IngestOptions(memory_bytes=memory_mb << 20).within_memory(), KafkaOptions()
+    assert BATCHES_AT_ONCE * MEMORY_FACTOR * options.batch_bytes <= options.flight_bytes
+    fetches = kafka.at_most(options.fetch_bytes)
+    assert options.flight_bytes + options.memory_bytes // 8 + 2 * fetches.fetch_bytes <= options.memory_bytes
+    assert fetches.partition_fetch_bytes <= fetches.fetch_bytes
+    plenty = memory_mb > 4096
+    assert (options == IngestOptions(memory_bytes=memory_mb << 20), fetches == kafka) == (plenty, plenty)
+    assert IngestOptions().shared_by(4).memory_bytes == 256 << 20
 
 
 class AllAtOnce(Endless):
