@@ -228,7 +228,7 @@ class Ingest:
         # A thread of its own: signals are heard on this one, and not while it is inside the engine.
         thread = threading.Thread(target=follow_up, name="eastwatch-follow-up", daemon=True)
         thread.start()
-        while thread.is_alive():
+        while thread.is_alive() and self._may_end_well(ABANDON_S):
             thread.join(POLL_S)
         for error in failed:
             # A run that goes on, or one that follows, makes up for it.
@@ -236,9 +236,9 @@ class Ingest:
                 raise error
             self._notice(f"{error}; what follows from the stored records comes later")
 
-    def _may_end_well(self) -> bool:
+    def _may_end_well(self, more_s: float = 0) -> bool:
         """Whether there is time for what follows at the end: any, unless we were told to stop."""
-        return self._asked_at is None or self._clock.monotonic() < self._asked_at + self._options.drain_s
+        return self._asked_at is None or self._clock.monotonic() < self._asked_at + self._options.drain_s + more_s
 
     _derived_batches = 0
 

@@ -25,7 +25,7 @@ from collector.decode.limits import Limits
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.decoders import DecoderCache
 from collector.ingest.options import BATCHES_AT_ONCE, MEMORY_FACTOR, IngestOptions
-from collector.ingest.run import Ingest
+from collector.ingest.run import ABANDON_S, Ingest
 from collector.sources.files import FileSource
 from collector.sources.memory import MemorySource
 from collector.sources.options import KafkaOptions
@@ -572,6 +572,27 @@ def test_what_follows_from_the_rows_ends_with_the_drain(engine: Engine) -> None:
     assert [final for final, _ in ended] == [False, True]
     assert ended[0][1] - asked < 0.5
     assert 0.9 < ended[1][1] - asked < 1.5
+
+
+def test_what_hangs_after_the_rows_is_left_behind(engine: Engine) -> None:
+    hung, go = threading.Event(), threading.Event()
+
+    def after(_engine: Engine, final: bool, _go_on: Callable[[], bool]) -> None:
+        if not final:
+            hung.set()
+            go.wait(60)
+
+    running = loop(engine, batches(1), after=after, options={"drain_s": 0.5})
+    try:
+        with background(running) as errors:
+            assert hung.wait(60)
+            asked = time.monotonic()
+            running.stop()
+        assert not errors
+        assert time.monotonic() - asked < 0.5 + ABANDON_S + 1
+    finally:
+        go.set()
+    poll(lambda: not any(one.name == "eastwatch-follow-up" for one in threading.enumerate()), "its end")
 
 
 def test_what_follows_at_the_end_of_the_input_has_all_the_time(engine: Engine) -> None:
