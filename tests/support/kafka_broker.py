@@ -26,7 +26,7 @@ from tests.support.poll import poll
 
 VERSION = "4.1.0"
 CACHE = Path.home() / ".cache" / "eastwatch" / "kafka" / VERSION
-START_LIMIT_S = 60
+START_LIMIT_S = 180
 QUICK_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 USER, PASSWORD = "ingester", "right-horse"
 
