@@ -28,6 +28,7 @@ from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
 from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, join_to_the_end, translated
+from collector.sources.kafka_receive import receive_in_place
 from collector.sources.options import KafkaOptions
 from collector.sources.pending import Chunk, Pending
 from collector.sources.source import Cut, Recorded
@@ -135,6 +136,7 @@ class KafkaSource:
         self._consumer = connect(url, kafka)
         if kafka.raw_batches:
             read_raw(self._consumer)
+            receive_in_place(self._consumer)
         try:
             self._subscribe()
             partitions = self._partitions(until_idle)

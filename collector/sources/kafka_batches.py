@@ -1,8 +1,9 @@
 """Reading Kafka's record batches without an object per message: a chunk of bodies and offsets per batch.
 
-The client's own reader makes a named tuple with a dozen fields of every message; here one loop walks the framing of a
-record batch (Kafka protocol, "Record Batch", magic 2) and keeps bodies and offsets only. The class takes the place of
-`Fetcher.PartitionRecords`, which is not public: kafka-python is pinned, and a test compares this with `poll()`.
+The client's own reader makes a named tuple with a dozen fields of every message; here one loop walks the lengths of a
+record batch's records (Kafka protocol, "Record Batch", magic 2), and what stands in them is read in whole columns.
+Bodies stay where they came. The class takes the place of `Fetcher.PartitionRecords`, which is not public: kafka-python
+is pinned, and a test compares this with `poll()`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,49 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from kafka import KafkaConsumer
 from kafka import errors as kafka_errors
 from kafka.consumer.fetcher import Fetcher
 from kafka.protocol.consumer import IsolationLevel
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecordBatch
+from kafka.record.memory_records import MemoryRecords
 
 from collector.sources.pending import Chunk
 
-_Batch = Any
-"""`kafka.record.default_records.DefaultRecordBatch` or its legacy sibling."""
+Positions = npt.NDArray[np.int64]
+VARINT_BYTES = 5
+VARLONG_BYTES = 10
+
+
+class _Batch(DefaultRecordBatch):
+    """The client's batch, without the copy that it makes of its bytes."""
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer: Any = buffer
+        self._header_data = self.HEADER_STRUCT.unpack_from(buffer)
+        self._pos = self.HEADER_STRUCT.size
+        self._num_records = self._header_data[12]
+        self._next_record_index = 0
+        self._decompressed = False
+
+    def content(self) -> tuple[bytes | memoryview, int]:
+        """The records, decompressed, and where they begin in it."""
+        self._maybe_uncompress()
+        return self._buffer, self._pos
+
+
+def _next_batch(records: Any) -> Any:
+    """The next batch of `records`; None behind the last one."""
+    piece: memoryview | None = records._next_slice
+    if piece is None or len(piece) < DefaultRecordBatch.HEADER_STRUCT.size or piece[MemoryRecords.MAGIC_OFFSET] < 2:
+        batch = records.next_batch()
+        assert batch is None or isinstance(batch, LegacyRecordBatch)
+        return batch
+    records._cache_next()
+    return _Batch(piece)
 
 
 def read_raw(consumer: KafkaConsumer) -> None:
@@ -34,8 +69,8 @@ class RawPartitionRecords(Fetcher.PartitionRecords):
         return False
 
     def _unpack_records(self, tp: Any, records: Any, *_deserializers: Any) -> Generator[Chunk]:
-        last: _Batch = None
-        while (batch := records.next_batch()) is not None:
+        last: Any = None
+        while (batch := _next_batch(records)) is not None:
             last = batch
             if self.check_crcs and not batch.validate_crc():
                 raise kafka_errors.CorruptRecordError(
@@ -44,7 +79,7 @@ class RawPartitionRecords(Fetcher.PartitionRecords):
             chunk = self._legacy(batch) if batch.magic < 2 else self._chunk(batch)
             if chunk is not None and len(chunk):
                 self.records_read += len(chunk)
-                self.bytes_read += len(chunk.buffer)
+                self.bytes_read += chunk.size_bytes
                 yield chunk
         # A compacted batch keeps its last offset: the next fetch begins behind it, or it would find the same one again.
         if last is not None and last.magic == 2:
@@ -56,9 +91,11 @@ class RawPartitionRecords(Fetcher.PartitionRecords):
         self.next_fetch_offset = batch.next_offset
         if self._is_hidden(batch):
             return None
-        batch._maybe_uncompress()
-        values, offsets = bodies(bytes(batch._buffer), batch._pos, batch.records_count, batch.base_offset)
-        return self._from_fetch_offset(values, offsets)
+        content, at = batch.content()
+        starts, ends, offsets = bodies(content, at, batch.records_count, batch.base_offset)
+        # A fetch from inside a batch brings the whole batch.
+        skip = int(np.count_nonzero(offsets < self.fetch_offset))
+        return Chunk(content, starts[skip:], ends[skip:], offsets[skip:])
 
     def _is_hidden(self, batch: _Batch) -> bool:
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():
@@ -74,77 +111,103 @@ class RawPartitionRecords(Fetcher.PartitionRecords):
         if not found:
             return None
         self.next_fetch_offset = found[-1][1] + 1
-        return self._from_fetch_offset([value for value, _ in found], [offset for _, offset in found])
-
-    def _from_fetch_offset(self, values: list[bytes], offsets: list[int]) -> Chunk:
-        # A fetch from inside a batch brings the whole batch.
-        if offsets and offsets[0] < self.fetch_offset:
-            skip = sum(offset < self.fetch_offset for offset in offsets)
-            values, offsets = values[skip:], offsets[skip:]
-        return Chunk.of(values, offsets)
+        wanted = [(value, offset) for value, offset in found if offset >= self.fetch_offset]
+        return Chunk.of([value for value, _ in wanted], [offset for _, offset in wanted])
 
 
-def bodies(data: bytes, at: int, count: int, base_offset: int) -> tuple[list[bytes], list[int]]:
-    """Bodies and offsets of `count` records that stand in `data` from `at` to its end; a missing body is empty.
+def bodies(data: bytes | memoryview, at: int, count: int, base_offset: int) -> tuple[Positions, Positions, Positions]:
+    """Where the bodies of `count` records stand in `data`, which has them from `at` to its end, and their offsets.
+
+    A body that is missing is empty.
 
     Raises:
         CorruptRecordError: the framing does not add up.
     """
-    values: list[bytes] = []
-    offsets: list[int] = []
+    firsts, ends = _records(data, at, count, base_offset)
+    content = np.frombuffer(data, np.uint8)
+    reader = _Reader(content, firsts + 1)  # attributes
+    reader.skip_varlong()  # timestamp
+    offsets = base_offset + reader.varint()
+    key_bytes = reader.varint()
+    reader.at += np.maximum(key_bytes, 0)  # -1: no key
+    sizes = np.maximum(reader.varint(), 0)
+    starts = reader.at
+    wrong = reader.wrong | (starts + sizes > ends)
+    if wrong.any():
+        raise kafka_errors.CorruptRecordError(f"record at {offsets[wrong.argmax()]} is longer than it says")
+    return starts, starts + sizes, offsets  # headers are left out
+
+
+def _records(data: bytes | memoryview, at: int, count: int, base_offset: int) -> tuple[Positions, Positions]:
+    """Where each record begins behind its length, and where it ends."""
+    firsts: list[int] = []
+    ends: list[int] = []
+    size = len(data)
     try:
         for _ in range(count):
             # Length, as every number here: zigzag in groups of seven bits, the lowest first.
             byte = data[at]
             at += 1
-            number, shift = byte & 127, 7
-            while byte > 127:
+            number = byte & 127
+            if byte > 127:
                 byte = data[at]
                 at += 1
-                number |= (byte & 127) << shift
-                shift += 7
-            end = at + (number >> 1)
-            at += 1  # attributes
-            while data[at] > 127:  # timestamp
-                at += 1
-            at += 1
-            byte = data[at]
-            at += 1
-            number, shift = byte & 127, 7
-            while byte > 127:
-                byte = data[at]
-                at += 1
-                number |= (byte & 127) << shift
-                shift += 7
-            offsets.append(base_offset + (number >> 1))
-            byte = data[at]
-            at += 1
-            number, shift = byte & 127, 7
-            while byte > 127:
-                byte = data[at]
-                at += 1
-                number |= (byte & 127) << shift
-                shift += 7
-            if not number & 1:  # an odd number is -1: no key
-                at += number >> 1
-            byte = data[at]
-            at += 1
-            number, shift = byte & 127, 7
-            while byte > 127:
-                byte = data[at]
-                at += 1
-                number |= (byte & 127) << shift
-                shift += 7
-            if number & 1:
-                values.append(b"")
-            else:
-                values.append(data[at : at + (number >> 1)])
-                at += number >> 1
-            if at > end:
-                raise kafka_errors.CorruptRecordError(f"record at {offsets[-1]} is longer than it says")
-            at = end  # headers are left out
+                number |= (byte & 127) << 7
+                shift = 14
+                while byte > 127:
+                    byte = data[at]
+                    at += 1
+                    number |= (byte & 127) << shift
+                    shift += 7
+            firsts.append(at)
+            at += number >> 1
+            ends.append(at)
+            if at > size:
+                break
     except IndexError:
-        raise kafka_errors.CorruptRecordError(f"record batch at {base_offset} is cut off") from None
-    if at != len(data):
-        raise kafka_errors.CorruptRecordError(f"record batch at {base_offset}: {len(data) - at} bytes left over")
-    return values, offsets
+        at = size + 1
+    if at > size:
+        raise kafka_errors.CorruptRecordError(f"record batch at {base_offset} is cut off")
+    if at != size:
+        raise kafka_errors.CorruptRecordError(f"record batch at {base_offset}: {size - at} bytes left over")
+    return np.array(firsts, np.int64), np.array(ends, np.int64)
+
+
+class _Reader:
+    """Reads one number of every record at once. Beyond the content stands its last byte; whoever reads it is wrong."""
+
+    def __init__(self, content: npt.NDArray[np.uint8], at: Positions) -> None:
+        self._content = content
+        self.at = at
+        """Where each record is read next."""
+        self.wrong = np.zeros(len(at), bool)
+        """Records with a number of too many bytes."""
+
+    def _bytes(self) -> npt.NDArray[np.uint8]:
+        return self._content.take(self.at, mode="clip") if len(self.at) else np.zeros(0, np.uint8)
+
+    def varint(self) -> Positions:
+        """The next number of each record."""
+        byte = self._bytes()
+        self.at = self.at + 1
+        number = (byte & 127).astype(np.int64)
+        more, shift = byte > 127, 7
+        while more.any() and shift < 7 * VARINT_BYTES:
+            byte = self._bytes()
+            number |= np.where(more, (byte & 127).astype(np.int64) << shift, 0)
+            self.at = self.at + more
+            more &= byte > 127
+            shift += 7
+        self.wrong |= more
+        return (number >> 1) ^ -(number & 1)
+
+    def skip_varlong(self) -> None:
+        """Pass over the next number of each record, of up to ten bytes."""
+        more = self._bytes() > 127
+        self.at = self.at + 1
+        for _ in range(VARLONG_BYTES - 1):
+            if not more.any():
+                return
+            self.at = self.at + more
+            more = more & (self._content.take(self.at - 1, mode="clip") > 127)
+        self.wrong |= more

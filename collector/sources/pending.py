@@ -6,42 +6,64 @@ from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from collector.contract import Batch
+from collector.decode.spans import gather
 from collector.sources.source import Bounds, Cut, Lease, Recorded
 
+Positions = npt.NDArray[np.int64]
+
 RECORDED_AT_ONCE = 10_000
+LARGE_BYTES = 1 << 14
+"""Bodies of this many bytes are copied one by one."""
 
 
 class Chunk:
-    """Consecutive messages as they came: bodies joined in one buffer, their lengths, their offsets."""
+    """Consecutive messages as they came: bodies somewhere in a buffer, in order, and their offsets."""
 
-    __slots__ = ("buffer", "ends", "offsets")
+    __slots__ = ("buffer", "ends", "offsets", "size_bytes", "starts")
 
-    def __init__(self, buffer: bytes, ends: np.ndarray, offsets: np.ndarray) -> None:
+    def __init__(self, buffer: bytes | memoryview, starts: Positions, ends: Positions, offsets: Positions) -> None:
         self.buffer = buffer
+        self.starts = starts
         self.ends = ends
-        """int64, end of each body in `buffer`."""
+        """Each body is `buffer[start:end]`."""
         self.offsets = offsets
         """int64, position of each message."""
+        self.size_bytes = int((ends - starts).sum())
+        """Of the bodies."""
 
     @classmethod
     def of(cls, values: Sequence[bytes], offsets: Sequence[int]) -> Chunk:
         """Join single messages."""
         ends = np.cumsum(np.fromiter((len(value) for value in values), np.int64, len(values)))
-        return cls(b"".join(values), ends, np.asarray(offsets, np.int64))
+        starts = np.concatenate((np.zeros(1, np.int64), ends))[:-1]
+        return cls(b"".join(values), starts, ends, np.asarray(offsets, np.int64))
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def split(self, count: int) -> tuple[Chunk, Chunk]:
         """The first `count` messages, and the others."""
-        at = int(self.ends[count - 1]) if count else 0
         return (
-            Chunk(self.buffer[:at], self.ends[:count], self.offsets[:count]),
-            Chunk(self.buffer[at:], self.ends[count:] - at, self.offsets[count:]),
+            Chunk(self.buffer, self.starts[:count], self.ends[:count], self.offsets[:count]),
+            Chunk(self.buffer, self.starts[count:], self.ends[count:], self.offsets[count:]),
         )
+
+    def copy_to(self, space: npt.NDArray[np.uint8]) -> None:
+        """Write the bodies end to end into `space`, which has their size."""
+        content = np.frombuffer(self.buffer, np.uint8)
+        if self.size_bytes > LARGE_BYTES * len(self):
+            at = 0
+            for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
+                space[at : at + end - start] = content[start:end]
+                at += end - start
+        elif self.size_bytes:
+            first = int(self.starts[0])
+            pieces = gather(content[first:], self.starts - first, self.ends - first)
+            space[:] = np.frombuffer(pieces.buffers()[2], np.uint8)[: len(space)]
 
 
 class Pending:
@@ -71,7 +93,7 @@ class Pending:
         if not self._chunks:
             self.since = now
         self._chunks.append(chunk)
-        self.size_bytes += len(chunk.buffer)
+        self.size_bytes += chunk.size_bytes
         self.messages += len(chunk)
         self.reached = max(self.reached, int(chunk.offsets[-1]) + 1)
 
@@ -119,11 +141,12 @@ class Pending:
     def _count_full(self, messages: int, size_bytes: int) -> int:
         count, size = 0, 0
         for chunk in self._chunks:
-            if size + len(chunk.buffer) >= size_bytes:
-                count += int(np.searchsorted(chunk.ends, size_bytes - size, side="left")) + 1
+            if size + chunk.size_bytes >= size_bytes:
+                reached = np.cumsum(chunk.ends - chunk.starts)
+                count += int(np.searchsorted(reached, size_bytes - size, side="left")) + 1
                 break
             count += len(chunk)
-            size += len(chunk.buffer)
+            size += chunk.size_bytes
         return max(1, min(count, messages, self.messages))
 
     def _take(self, count: int, bounds: Bounds | None) -> Cut | None:
@@ -134,7 +157,7 @@ class Pending:
                 chunk, rest = chunk.split(count)
                 self._chunks.appendleft(rest)
             count -= len(chunk)
-            self.size_bytes -= len(chunk.buffer)
+            self.size_bytes -= chunk.size_bytes
             self.messages -= len(chunk)
             taken.append(chunk)
         if not taken:
@@ -144,13 +167,12 @@ class Pending:
 
 
 def _values(chunks: Sequence[Chunk]) -> pa.LargeBinaryArray:
-    ends: list[np.ndarray] = [np.zeros(1, np.int64)]
-    size = 0
+    bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.concatenate([c.ends - c.starts for c in chunks]))))
+    # From Arrow's pool, which keeps memory for the next batch.
+    body = pa.allocate_buffer(int(bounds[-1]))
+    space = np.frombuffer(body, np.uint8)
+    at = 0
     for chunk in chunks:
-        ends.append(chunk.ends + size)
-        size += len(chunk.buffer)
-    body = chunks[0].buffer if len(chunks) == 1 else b"".join(chunk.buffer for chunk in chunks)
-    bounds = np.concatenate(ends)
-    return pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(bounds) - 1, [None, pa.py_buffer(bounds), pa.py_buffer(body)]
-    )
+        chunk.copy_to(space[at : at + chunk.size_bytes])
+        at += chunk.size_bytes
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(bounds) - 1, [None, pa.py_buffer(bounds), body])

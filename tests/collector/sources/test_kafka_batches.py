@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from collector.sources.kafka_batches import bodies, read_raw
+from collector.sources.kafka_receive import receive_in_place
 from tests.support.kafka_broker import KafkaBroker
 
 KEYS = st.one_of(st.none(), st.binary(max_size=200))
@@ -34,17 +36,20 @@ def test_bodies_are_those_of_the_clients_reader(records: list[tuple[Any, ...]], 
     expected = [(record.value or b"", record.offset) for record in DefaultRecordBatch(data)]
     batch: Any = DefaultRecordBatch(data)
     batch._maybe_uncompress()
-    values, offsets = bodies(bytes(batch._buffer), batch._pos, batch.records_count, batch.base_offset)
-    assert list(zip(values, offsets, strict=True)) == expected
+    content = bytes(batch._buffer)
+    starts, ends, offsets = bodies(content, batch._pos, batch.records_count, batch.base_offset)
+    values = [content[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    assert list(zip(values, offsets.tolist(), strict=True)) == expected
 
 
 @given(st.binary(max_size=60), st.integers(0, 5))
 def test_any_bytes_are_bodies_or_refused(data: bytes, count: int) -> None:
     try:
-        values, offsets = bodies(data, 0, count, 0)
+        starts, ends, offsets = bodies(data, 0, count, 0)
     except CorruptRecordError:
         return
-    assert len(values) == len(offsets) == count
+    assert len(starts) == len(ends) == len(offsets) == count
+    assert all(0 <= start <= end <= len(data) for start, end in zip(starts, ends, strict=True))
 
 
 @pytest.mark.kafka
@@ -59,11 +64,19 @@ def test_poll_and_the_fast_reader_see_the_same(kafka: KafkaBroker) -> None:
         producer.close(timeout=10)
     _transaction(kafka, topic, commit=False)
     _transaction(kafka, topic, commit=True)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=1 << 22)
+    large = random.Random(5)
+    for size in (1, 70_000, 65_536, 2_000_000, 300, *([900] * 500), 900_000):
+        producer.send(topic, large.randbytes(size))
+        if size > 900:
+            producer.flush(30)
+    producer.flush(30)
+    producer.close(timeout=10)
 
     slow = [(offset, value) for offset, value, _ in _read(kafka, topic, raw=False)]
     fast = [(offset, value) for offset, value, _ in _read(kafka, topic, raw=True)]
     assert fast == slow
-    assert len(fast) == 1510
+    assert len(fast) == 2016
     # From inside a batch, as after a commit there.
     assert [one[:2] for one in _read(kafka, topic, raw=True, start=437)] == [one for one in slow if one[0] >= 437]
     # Both know where to go on, behind what no consumer sees.
@@ -92,6 +105,7 @@ def _read(kafka: KafkaBroker, topic: str, *, raw: bool, start: int = 0) -> list[
         bootstrap_servers=kafka.bootstrap, isolation_level="read_committed", enable_auto_commit=False
     )
     if raw:
+        receive_in_place(consumer)
         read_raw(consumer)
     found: list[tuple[int, bytes]] = []
     try:
@@ -101,10 +115,8 @@ def _read(kafka: KafkaBroker, topic: str, *, raw: bool, start: int = 0) -> list[
         while consumer.position(partition) < end:
             for item in consumer.poll(500, max_records=100_000).get(partition, []):
                 if raw:
-                    at = 0
-                    for stop, offset in zip(item.ends.tolist(), item.offsets.tolist(), strict=True):
-                        found.append((offset, item.buffer[at:stop]))
-                        at = stop
+                    for start, stop, offset in zip(item.starts, item.ends, item.offsets.tolist(), strict=True):
+                        found.append((offset, bytes(item.buffer[start:stop])))
                 else:
                     found.append((item.offset, item.value or b""))
         position = consumer.position(partition)
