@@ -167,13 +167,27 @@ class Field:
         return checked("rotel", self._sink, self._events, agents.run_rotel(self._bodies, self._sink, self._work))
 
 
+def spans(text: str) -> int:
+    """A number of spans that fills whole messages, as an argument of the command."""
+    number = int(text)
+    if number < 1 or number % PER_MESSAGE:
+        raise argparse.ArgumentTypeError(f"{number:,}: expected a multiple of {PER_MESSAGE:,}")
+    return number
+
+
 def versions(names: Sequence[str]) -> str:
-    """What ran, in words."""
+    """What will run, in words; builds and installs what is not there yet.
+
+    Raises:
+        OSError, subprocess.SubprocessError: something cannot be had.
+    """
     parts = [f"Python {platform.python_version()}", f"chdb-core {version('chdb-core')}"]
     if any(name.startswith("collector") for name in names):
-        given = os.environ.get("EASTWATCH_PEERS_OTELCOL")
-        built = f"Collector {agents.CORE} with clickhouseexporter {agents.EXPORTER}"
-        parts.append(f"Collector of {given}" if given else built)
+        said = subprocess.run(
+            [agents.collector_binary(), "--version"], check=True, capture_output=True, text=True
+        ).stdout
+        exporter = "" if os.environ.get("EASTWATCH_PEERS_OTELCOL") else f" with clickhouseexporter {agents.EXPORTER}"
+        parts.append(f"{said.strip()}{exporter}")
     if "rotel" in names:
         said = subprocess.run([agents.rotel_agent(), "--version"], check=True, capture_output=True, text=True).stdout
         parts.append(f"rotel {agents.ROTEL} ({said.strip()})")
@@ -183,12 +197,18 @@ def versions(names: Sequence[str]) -> str:
 def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000, help="spans in the topic")
+    parser.add_argument("--events", type=spans, default=1_000_000, help="spans in the topic, a multiple of 1 000")
     parser.add_argument("--runs", type=int, default=3, help="rounds, of which the medians are shown")
-    parser.add_argument("--only", nargs="+", choices=PEERS, default=PEERS, metavar="NAME", help="leave out the others")
+    parser.add_argument(
+        "--only", nargs="+", choices=PEERS, default=PEERS, metavar="NAME", help="leave out the others of the list"
+    )
     arguments = parser.parse_args()
     names: Sequence[str] = [name for name in PEERS if name in arguments.only]
-    print(f"Machine: {os.cpu_count()} cores ({platform.machine()}), {versions(names)}.")
+    try:
+        ran = versions(names)
+    except (OSError, subprocess.SubprocessError) as error:
+        parser.exit(2, f"cannot be had here: {error}; {getattr(error, 'stderr', None) or 'see --help'}\n")
+    print(f"Machine: {os.cpu_count()} cores ({platform.machine()}), {ran}.")
     print(f"Medians of {arguments.runs} rounds; {arguments.events:,} spans, 1 000 to a message.\n", flush=True)
     results: dict[str, list[Measured]] = {name: [] for name in names}
     with ExitStack() as stack:

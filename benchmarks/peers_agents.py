@@ -90,7 +90,12 @@ def exported(sink: RunningSink, pid: int) -> tuple[Inserts, float]:
 
 
 def collector_binary() -> Path:
-    """`EASTWATCH_PEERS_OTELCOL`, or what the Collector Builder makes of `MANIFEST` (minutes, once)."""
+    """`EASTWATCH_PEERS_OTELCOL`, or what the Collector Builder makes of `MANIFEST` (minutes, once).
+
+    Raises:
+        FileNotFoundError: there is neither that nor Go.
+        subprocess.SubprocessError: the build failed.
+    """
     if given := os.environ.get("EASTWATCH_PEERS_OTELCOL"):
         return Path(given)
     return otelcol.build(MANIFEST, CORE)
@@ -168,7 +173,12 @@ def marked_unstored(config: Mapping[str, Any], broker: KafkaBroker, sink: Runnin
 
 
 def rotel_agent() -> Path:
-    """The agent of the package `rotel`: in this environment, or installed into one of its own, once."""
+    """The agent that the package `rotel` brings, installed into an environment of its own, once.
+
+    Raises:
+        FileNotFoundError: the package has no agent for this platform.
+        subprocess.SubprocessError: it cannot be installed.
+    """
     home = ROTEL_CACHE / ROTEL
     found = sorted(home.glob("lib/python*/site-packages/rotel/rotel-agent"))
     if not found:
@@ -176,6 +186,8 @@ def rotel_agent() -> Path:
         command = [str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*command, f"rotel=={ROTEL}"], check=True, capture_output=True, text=True, timeout=300)
         found = sorted(home.glob("lib/python*/site-packages/rotel/rotel-agent"))
+    if not found:
+        raise FileNotFoundError(f"rotel {ROTEL} has no agent for this platform")
     return found[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from benchmarks import peers
-from benchmarks.peers import Measured, checked, promises, table
+from benchmarks.peers import Measured, checked, promises, spans, table
 from benchmarks.peers_agents import Run, collector_config, cpu_of_stat
 from benchmarks.peers_sink import Inserts, RunningSink, running_sink, unpacked
 from tests.support.native_wire import Block, Reader, binary, frames, read_block, read_blocks
@@ -133,3 +134,9 @@ def test_offsets_are_marked_after_the_export_only_without_a_queue(stored_first: 
     config = collector_config("b:1", "t", "g", "http://s", stored_first=stored_first)
     assert config["receivers"]["kafka"]["message_marking"]["after"] is stored_first
     assert config["exporters"]["clickhouse"]["sending_queue"].get("enabled", True) is not stored_first
+
+
+@pytest.mark.parametrize("text", ["0", "-1000", "1500"])
+def test_a_message_that_is_not_full_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="multiple of 1,000"):
+        spans(text)
