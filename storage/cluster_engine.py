@@ -34,7 +34,7 @@ DOWN_S = 30.0
 """A node that did not answer is asked last for so long."""
 BARE_NODES = 100
 
-_SETTINGS: Settings = {
+SETTINGS: Settings = {
     # Subqueries over Distributed tables are answered once for all shards; by default they are refused.
     "distributed_product_mode": "global",
     # Reads go where writes go: to the first replica that answers, unless it lags behind the others.
@@ -47,6 +47,7 @@ _SETTINGS: Settings = {
     "insert_quorum_parallel": 1,
     "insert_quorum_timeout": 60_000,
 }
+"""What every statement on a cluster runs with, beside those of any server."""
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE, _TIMEOUT = 60, 81, 159
 
 Result = TypeVar("Result")
@@ -74,7 +75,7 @@ class ClusterEngine:
         self._retry_s = retry_s
         self._find_nodes = find_nodes
         self._cluster = Cluster(place.cluster, place.database)
-        self._settings: Settings = {**_SETTINGS, "insert_quorum": place.quorum}
+        self._settings: Settings = {**SETTINGS, "insert_quorum": place.quorum}
         self._lock = threading.Lock()
         self._engines: dict[tuple[str, int], ServerEngine] = {}
         self._down_until: dict[tuple[str, int], float] = {}

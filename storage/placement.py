@@ -1,4 +1,4 @@
-"""Where each table lives on a cluster (ADR 008).
+"""Where each table lives on a cluster (ADR 007).
 
     sharded      rows go to the shard of their topic and partition: `x_local` on each shard, replicated within it, and
                  `x`, a Distributed table over them, which readers name

@@ -14,6 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzers.dependencies.derive import derive
+from analyzers.dependencies.model import ServiceMap
+from analyzers.dependencies.service_map import service_map
 from collector.contract import Batch
 from collector.decode.limits import Limits
 from collector.ingest.bounds import BoundsBook
@@ -28,7 +31,7 @@ from storage.engine import Engine
 from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError
 from storage.placement import ROUTED
 from storage.shards import LEAD, Layout, announce, layouts, nodes, shard_of
-from storage.tables import CALLS, TABLES
+from storage.tables import CALLS, SPANS, TABLES
 from tests.collector.ingest.test_loop import batch, call
 from tests.support.shards import Shards, start_shards
 
@@ -216,6 +219,37 @@ def test_what_breaks_at_the_entry_moves_to_another_node(shards: Shards, cluster:
     assert cluster.query("SELECT count() AS n FROM calls")["n"].to_pylist() == [SIZE - 1]
     ingest(cluster, *batches(1))
     assert everything(cluster) == once(2)
+
+
+def span(partition: int, number: int, kind: str, service: str, ids: tuple[str, str]) -> pa.RecordBatch:
+    """One span of a trace of its own; `ids` = its id and its parent's."""
+    one = pa.record_batch({"ts": pa.array([NOW + timedelta(seconds=number)], pa.timestamp("us", "UTC"))})
+    return conform(
+        SPANS, one, received_at=NOW, topic="spans", partition=partition, trace_id=f"t{number}", span_id=ids[0],
+        parent_span_id=ids[1], kind=kind, service=service, namespace="shop", operation="GET /cart", duration_us=1000,
+    )  # fmt: skip
+
+
+def test_the_map_is_that_of_a_single_server(cluster: ClusterEngine, engine: Engine) -> None:
+    """Both sides of a call, and both spans of a pair, lie on different shards; so do the lines of one edge."""
+    found = list[Batch]()
+    for partition in range(PARTITIONS):
+        reporter = "source" if partition % 2 else "destination"
+        lines = [call(n, reporter=reporter, duration_us=1000 * n, status=500 if n % 7 == 0 else 200) for n in range(40)]
+        found.append(batch(lines, partition=partition))
+    maps = list[ServiceMap]()
+    for store in (cluster, engine):
+        ingest(store, *found)
+        for number in range(3):
+            store.insert("spans", span(0, number, "client", "web", ("c", "")), token=f"c{number}")
+            store.insert("spans", span(1, number, "server", "stock", ("s", "c")), token=f"s{number}")
+        assert derive(store, now=NOW).minutes["trace"] == 1
+        maps.append(service_map(store))
+    assert maps[0] == maps[1]
+    assert {(edge.source, edge.destination): edge.requests for edge in maps[0].edges} == {
+        ("shop/web", "shop/cart"): 80,
+        ("shop/web", "shop/stock"): 3,
+    }
 
 
 def test_batches_that_cannot_be_placed_are_refused(cluster: ClusterEngine) -> None:

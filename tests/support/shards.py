@@ -19,7 +19,7 @@ from storage.cluster_engine import ClusterEngine
 from storage.engine import Engine, Settings
 from storage.location import ServerLocation, parse
 from storage.migrate import definitions
-from storage.placement import STRICT, Place, local, place_of
+from storage.placement import EVERYWHERE, STRICT, local
 from storage.server import ServerEngine
 from storage.shards import LAYOUTS, Node
 from tests.support.native_server import NativeServer, start_native_server
@@ -27,7 +27,7 @@ from tests.support.tcp_proxy import TcpProxy
 
 DATABASE = "eastwatch"
 CLUSTER = Cluster("main", DATABASE)
-_DISTRIBUTED = re.compile(r"CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+) .*ENGINE = Distributed\(", re.DOTALL)
+_TABLE = re.compile(r"CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +80,24 @@ class Shards:
         """Run a definition on every server, in the form that a server without Keeper can run."""
         for statement in render(sql, CLUSTER):
             for shard in self.shards:
-                if match := _DISTRIBUTED.match(statement):
-                    if shard.number == 1:
-                        shard.direct.execute(self._view(match[1]))
-                    continue
-                shard.direct.execute(unreplicated(statement))
+                shard.direct.execute(self._stand_in(shard, statement))
 
-    def _view(self, table: str) -> str:
-        others = [
-            f"remote('127.0.0.1:{shard.server.port}', '{DATABASE}', '{local(table)}', "
-            f"'{shard.server.user}', '{shard.server.password}')"
-            for shard in self.shards[1:]
-        ]
-        union = " UNION ALL ".join(f"SELECT * FROM {source}" for source in [local(table), *others])
-        return f"CREATE VIEW IF NOT EXISTS {table} AS {union}"
+    def _stand_in(self, shard: Shard, statement: str) -> str:
+        made = _TABLE.match(statement[statement.index("CREATE") :])
+        if made and "ENGINE = Distributed(" in statement:
+            parts = [self._rows(shard, other, local(made[1])) for other in self.shards]
+            union = " UNION ALL ".join(f"SELECT * FROM {part}" for part in parts)
+            return f"CREATE VIEW IF NOT EXISTS {made[1]} AS {union}"
+        if made and made[1] in EVERYWHERE and shard.number != 1:
+            return f"CREATE TABLE IF NOT EXISTS {made[1]} AS {self._rows(shard, self.shards[0], made[1])}"
+        return unreplicated(statement)
+
+    def _rows(self, reader: Shard, holder: Shard, table: str) -> str:
+        """What `reader` names to read a table that `holder` has."""
+        if holder is reader:
+            return table
+        server = holder.server
+        return f"remote('127.0.0.1:{server.port}', '{DATABASE}', '{table}', '{server.user}', '{server.password}')"
 
 
 def unreplicated(statement: str) -> str:
@@ -121,7 +125,7 @@ class _StandIn(ClusterEngine):
 
     def _catch_up(self, engine: ServerEngine, table: str) -> None:
         del engine
-        assert table in STRICT and place_of(table) is Place.EVERYWHERE
+        assert table in STRICT
         self._shards.caught_up.append(table)
 
 
