@@ -7,6 +7,7 @@ takes it anew, page by page: a good part of the time that an ingester spends in 
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 KEPT_MS = 10_000
@@ -19,7 +20,26 @@ _SETTINGS = {
 }
 
 
+# glibc's own, which NumPy, ptars and the Kafka client use: parameters of mallopt(3).
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_LARGEST_MMAP_THRESHOLD = 32 << 20
+"""Blocks above it are always mapped afresh."""
+_KEPT_BYTES = 256 << 20
+
+
 def keep_memory() -> None:
     """Set the allocators' settings, unless the environment has them: before pyarrow or chdb is imported."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    if _has_glibc() and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_TOP_PAD, 1 << 20)
+
+
+def _has_glibc() -> bool:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, OSError, ValueError):
+        return False

@@ -18,7 +18,6 @@ from kafka import errors as kafka_errors
 from kafka.consumer.fetcher import Fetcher
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record.default_records import DefaultRecordBatch
-from kafka.record.legacy_records import LegacyRecordBatch
 from kafka.record.memory_records import MemoryRecords
 
 from collector.sources.pending import Chunk
@@ -48,10 +47,10 @@ class _Batch(DefaultRecordBatch):
 def _next_batch(records: Any) -> Any:
     """The next batch of `records`; None behind the last one."""
     piece: memoryview | None = records._next_slice
-    if piece is None or len(piece) < DefaultRecordBatch.HEADER_STRUCT.size or piece[MemoryRecords.MAGIC_OFFSET] < 2:
-        batch = records.next_batch()
-        assert batch is None or isinstance(batch, LegacyRecordBatch)
-        return batch
+    if piece is None or len(piece) <= MemoryRecords.MAGIC_OFFSET or piece[MemoryRecords.MAGIC_OFFSET] < 2:
+        return records.next_batch()
+    if len(piece) < DefaultRecordBatch.HEADER_STRUCT.size:
+        raise kafka_errors.CorruptRecordError(f"a record batch of {len(piece)} bytes is shorter than its header")
     records._cache_next()
     return _Batch(piece)
 
