@@ -498,9 +498,11 @@ class Conversation:
         cancelled = gone = False
         with ours:
             while True:
-                listening = [ours] if cancelled or gone else [ours, self._sock]
-                ready, _, _ = select.select(listening, [], [])
-                if ours in ready:
+                # Not select(): with the engine's files open, descriptors are beyond what it takes.
+                listening = select.poll()
+                for one in [ours] if cancelled or gone else [ours, self._sock]:
+                    listening.register(one, select.POLLIN)
+                if ours.fileno() in dict(listening.poll()):
                     break
                 self._reader.drop()
                 try:
