@@ -204,6 +204,20 @@ def test_named_files_exist(path: Path) -> None:
         assert list(ROOT.glob(pattern)), f"{name} does not exist"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=ids)
+def test_named_tests_exist(path: Path) -> None:
+    for file, name in re.findall(r"`(test_\w+\.py)::(\w+)`", path.read_text()):
+        found = list((ROOT / "tests").rglob(file))
+        assert found, f"no file {file}"
+        assert any(f"\ndef {name}(" in one.read_text() for one in found), f"no test {file}::{name}"
+
+
+def test_what_is_promised_of_delivery_is_shown_by_tests() -> None:
+    shown = page("delivery.md").partition("| what | shown by |")[2].strip().splitlines()[1:]
+    assert len(shown) >= 15
+    assert [row for row in shown if not re.search(r"`test_\w+\.py::\w+`", row)] == []
+
+
 def test_every_page_and_every_folder_of_sql_is_named() -> None:
     for folder in sorted(path for path in (ROOT / "storage" / "sql").iterdir() if path.is_dir()):
         assert f"storage/sql/{folder.name}" in ALL_TEXT, f"no page names storage/sql/{folder.name}"
