@@ -110,6 +110,19 @@ def render(sql: str, cluster: Cluster) -> list[str]:
     raise BadStatement(f"no rule for a cluster: {_shown(sql, found)}")
 
 
+def made_by(statement: str) -> str:
+    """The table or view that a rendered CREATE statement makes.
+
+    Raises:
+        BadStatement: it makes none.
+    """
+    found = tokens(statement)
+    for index, token in enumerate(found[:6]):
+        if token.keyword == "EXISTS" and index + 1 < len(found):
+            return found[index + 1].name
+    raise BadStatement(f"CREATE ... IF NOT EXISTS name expected: {_shown(statement, found)}")
+
+
 # --- statements
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from storage.bind import bind
-from storage.cluster import Cluster, is_definition, render
+from storage.cluster import Cluster, is_definition, made_by, render
 from storage.engine import Engine, Settings
 from storage.errors import EngineUnavailable, QueryFailed, StorageError
 from storage.location import ServerLocation
@@ -141,23 +141,26 @@ class ClusterEngine:
         """What `execute` would run for a definition."""
         return render(sql, self._cluster)
 
+    def groundwork(self) -> list[str]:
+        """What a cluster needs beside the migrations: the database, and the layouts of shards."""
+        return [self._cluster.create_database(), *render(LAYOUTS, self._cluster)]
+
     def extend(self, definitions: Sequence[str]) -> list[str]:
         """Take in nodes that joined the cluster; returns a line for each thing that was done.
 
         `definitions` (CREATE statements) run again where a node lacks tables, and new shards begin to take batches.
         """
         self._nodes = self._discover()
-        made = [statement for sql in definitions for statement in render(sql, self._cluster)]
         bare = self.query(
             load("storage/bare_nodes").text,
             {
                 "cluster": self._cluster.name,
-                "tables": len(made),
                 "database": self._cluster.database,
+                "tables": [made_by(text) for sql in definitions for text in render(sql, self._cluster)],
                 "row_limit": BARE_NODES,
             },
         )
-        done = [f"node {row['node']} had {row['tables']} tables, missing ones made" for row in bare.to_pylist()]
+        done = [f"node {row['node']} lacked {row['missing']} tables, made now" for row in bare.to_pylist()]
         if done:
             self._has_database = False
             for sql in definitions:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +16,7 @@ from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, setting
 from storage.cluster_engine import ClusterEngine
 from storage.connect import open_store
 from storage.engine import Engine
-from storage.migrate import Applied, definitions, migrations, status
+from storage.migrate import definitions, migrations, status
 from storage.migrate import migrate as apply
 
 
@@ -45,35 +46,38 @@ def migrate(
             applied, pending = ([], [one.name for one in found]) if dry_run else (found, [])
             if isinstance(engine, ClusterEngine) and not dry_run:
                 changed = engine.extend(definitions())
+        document: dict[str, Any] = {
+            "store": engine.location,
+            "applied": [one.name for one in applied],
+            "pending": pending,
+            "changed": changed,
+        }
         if show_sql:
-            _print_sql(engine, pending, as_json=as_json)
-        else:
-            _print(engine.location, applied, pending, changed, as_json=as_json)
+            document["statements"] = _statements(engine, pending)
+        _print(document, as_json=as_json)
     finally:
         engine.close()
 
 
-def _print(location: str, applied: list[Applied], pending: list[str], changed: list[str], *, as_json: bool) -> None:
+def _statements(engine: Engine, pending: list[str]) -> list[str]:
+    """The statements of what is pending, as the store would get them: on a cluster ON CLUSTER."""
+    missing = [one.text for one in migrations() if one.name in pending]
+    if not isinstance(engine, ClusterEngine):
+        return missing
+    texts = [definitions()[0], *missing]
+    return [*engine.groundwork(), *(statement for text in texts for statement in engine.rendered(text))]
+
+
+def _print(document: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        names = [one.name for one in applied]
-        document = {"store": location, "applied": names, "pending": pending, "changed": changed}
         sys.stdout.write(json.dumps(document) + "\n")
         return
-    for one in applied:
-        sys.stdout.write(f"applied  {one.name}\n")
-    for name in pending:
-        sys.stdout.write(f"pending  {name}\n")
-    for line in changed:
-        sys.stdout.write(f"cluster  {line}\n")
-    if not applied and not pending and not changed:
-        sys.stdout.write(f"{location} is up to date\n")
-
-
-def _print_sql(engine: Engine, pending: list[str], *, as_json: bool) -> None:
-    """The statements of what is pending, each ended by a semicolon, for a person to review."""
-    render = engine.rendered if isinstance(engine, ClusterEngine) else lambda sql: [sql]
-    statements = [text for one in migrations() if one.name in pending for text in render(one.text)]
-    if as_json:
-        sys.stdout.write(json.dumps({"store": engine.location, "statements": statements}) + "\n")
+    if "statements" in document:
+        sys.stdout.writelines(f"{text};\n\n" for text in document["statements"])
         return
-    sys.stdout.writelines(f"{text};\n\n" for text in statements)
+    lines = [
+        *(f"applied  {name}" for name in document["applied"]),
+        *(f"pending  {name}" for name in document["pending"]),
+        *(f"cluster  {line}" for line in document["changed"]),
+    ]
+    sys.stdout.write("\n".join(lines or [f"{document['store']} is up to date"]) + "\n")

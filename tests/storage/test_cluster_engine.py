@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -25,15 +27,21 @@ from collector.ingest.options import IngestOptions
 from collector.ingest.run import Ingest
 from collector.sources.memory import MemorySource
 from collector.sources.source import Cut, Lease
+from storage.cluster import render
 from storage.cluster_engine import ClusterEngine
 from storage.conform import conform
+from storage.connect import open_store
 from storage.engine import Engine
 from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError
+from storage.migrate import definitions, migrations
 from storage.placement import ROUTED
-from storage.shards import LEAD, Layout, announce, layouts, nodes, shard_of
+from storage.shards import LAYOUTS, LEAD, Layout, announce, layouts, nodes, shard_of
 from storage.tables import CALLS, SPANS, TABLES
 from tests.collector.ingest.test_loop import batch, call
-from tests.support.shards import Shards, start_shards
+from tests.support.cli import eastwatch_json
+from tests.support.native_server import start_native_server
+from tests.support.shards import CLUSTER, Shards, start_shards
+from tests.support.tcp_proxy import TcpProxy
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TWO = [Layout(0, datetime(1970, 1, 1, tzinfo=UTC), (1, 2))]
@@ -193,6 +201,21 @@ def test_replays_go_where_the_first_try_went_after_a_shard_joined(shards: Shards
     after.close()
 
 
+def test_who_joins_gets_its_tables_and_its_share(shards: Shards) -> None:
+    shards.listed = 1
+    engine = shards.engine()
+    engine.insert("calls", a_call(0), token="t")
+    assert engine.extend(definitions()) == []
+    shards.listed = 2
+    shards.shards[1].direct.execute("DROP VIEW edges_1m_from_calls")
+    shards.shards[1].direct.execute("DROP TABLE edges_1m_local SYNC")
+    done = engine.extend(definitions())
+    assert done[0] == "node shard-2 lacked 2 tables, made now"
+    assert len(done) == 2 and done[1].startswith("shards 1, 2 take what arrives from ")
+    assert engine.extend(definitions()) == []
+    engine.close()
+
+
 def test_of_two_layouts_of_one_number_the_first_stands(shards: Shards, cluster: ClusterEngine) -> None:
     cluster.insert("calls", a_call(0), token="t")
     known = layouts(cluster)
@@ -265,6 +288,25 @@ def test_batches_that_cannot_be_placed_are_refused(cluster: ClusterEngine) -> No
 def test_a_cluster_that_nobody_knows_is_told(shards: Shards) -> None:
     with pytest.raises(BadLocation, match=r"knows no cluster 'main', only none; remote_servers"):
         nodes(shards.shards[0].direct, "main")
+
+
+def test_the_command_prints_what_a_cluster_would_get(tmp_path: Path) -> None:
+    """Through the server's own configuration of its cluster."""
+    with ExitStack() as stack:
+        node = stack.enter_context(TcpProxy(0))
+        shard = f"<shard><replica><host>127.0.0.1</host><port>{node.port}</port></replica></shard>"
+        config = tmp_path / "config.xml"
+        config.write_text(f"<clickhouse><remote_servers><main>{shard}</main></remote_servers></clickhouse>")
+        server = stack.enter_context(start_native_server(path=f"{tmp_path}/data?config-file={config}"))
+        node.upstream = server.port
+        store = server.url("eastwatch")
+        with pytest.raises(BadLocation, match="knows no cluster 'other', only main"):
+            open_store(f"{store}?cluster=other")
+        printed = eastwatch_json("migrate", "--dry-run", "--sql", "--store", f"{store}?cluster=main")
+    assert len(printed["pending"]) == len(migrations())
+    assert printed["statements"][0] == "CREATE DATABASE IF NOT EXISTS `eastwatch` ON CLUSTER 'main'"
+    rendered = [text for sql in [LAYOUTS, *definitions()] for text in render(sql, CLUSTER)]
+    assert printed["statements"][1:] == rendered
 
 
 def test_where_batches_go_is_fixed_for_ever() -> None:

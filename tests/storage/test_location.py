@@ -29,6 +29,15 @@ def test_server() -> None:
     assert (secure.port, secure.secure, secure.ca) == (9440, True, "/etc/ca.pem")
 
 
+def test_cluster() -> None:
+    found = parse("clickhouse://h/d?cluster=main")
+    assert isinstance(found, ServerLocation)
+    assert (found.cluster, found.quorum, str(found)) == ("main", "auto", "clickhouse://h:9000/d?cluster=main")
+    found = parse("clickhouse://h/d?cluster=main-2&quorum=2")
+    assert isinstance(found, ServerLocation)
+    assert (found.cluster, found.quorum) == ("main-2", 2)
+
+
 def test_the_password_is_never_shown() -> None:
     place = parse("clickhouse://u:hunter2@h/d")
     assert "hunter2" not in repr(place) + str(place)
@@ -51,6 +60,10 @@ def test_the_password_is_never_shown() -> None:
         ("clickhouse://u:hunter2@h/d?timeout_s=-1", "seconds above 0"),
         ("clickhouse://u:hunter2@h/d-d", "no database name"),
         ("clickhouse://u:hunter2@h/d/e", "no database name"),
+        ("clickhouse://u:hunter2@h/d?cluster=", "no name of a cluster"),
+        ("clickhouse://u:hunter2@h/d?cluster=a'b", "no name of a cluster"),
+        ("clickhouse://u:hunter2@h/d?cluster=main&quorum=most", "auto or a number of replicas"),
+        ("clickhouse://u:hunter2@h/d?quorum=2", "quorum is an option of a cluster"),
         ("http://u:hunter2@h/d", "expected"),
     ],
 )
