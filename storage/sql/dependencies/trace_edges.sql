@@ -13,7 +13,9 @@
 -- Partners are looked for horizon_s seconds before and after.
 --
 -- Spans are joined as numbers (hashes of ids, of who they belong to, of operation and protocol); names come back at the
--- end, once per edge: joining names would move many times the bytes.
+-- end, once per edge: joining names would move many times the bytes. Of what lies around [since, until) only the traces
+-- that lie in it too are joined, so a step takes the memory of its own spans however many others there are. Of more than
+-- 10 000 spans under one the others are left out.
 --
 -- Inputs: since, until (UTC seconds, whole minutes), horizon_s (seconds), generation (number of this derivation),
 -- derived_on (its day). Output: rows of derived_edges_1m.
@@ -25,11 +27,15 @@ INSERT INTO derived_edges_1m (
     log_us_sum2, statuses, grpc_statuses, faults, histogram, first_ts, last_ts
 )
 WITH
+    (
+        SELECT max(shared) FROM spans
+        WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
+            AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
+    ) AS any_shared,
     near AS (
         SELECT
-            cityHash64(trace_id) AS trace, cityHash64(span_id) AS id,
-            if(parent_span_id = '', 0, cityHash64(parent_span_id)) AS parent, shared,
-            ts, kind IN ('client', 'producer') AS calls, kind IN ('server', 'consumer') AS serves,
+            cityHash64(trace_id, span_id) AS id, if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id)) AS parent,
+            shared, ts, kind IN ('client', 'producer') AS calls, kind IN ('server', 'consumer') AS serves,
             if(service = '', 0, cityHash64(cluster, namespace, workload, service, version)) AS who,
             cityHash64(namespace, service) AS service_id,
             if(peer_service = '' AND peer_host = '', 0,
@@ -41,35 +47,44 @@ WITH
         WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
             AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
             AND trace_id != ''
+            AND ((ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')})
+                OR cityHash64(trace_id) IN (
+                    SELECT cityHash64(trace_id) FROM spans
+                    WHERE ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}))
     ),
     own AS (
         SELECT * FROM near WHERE ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
     ),
     children AS (
         SELECT
-            trace, if(shared = 1, id, parent) AS id,
-            groupUniqArray(256)((service_id, who, error, calls, serves, op, shared = 1, http_status, grpc_status, grpc)) AS found
+            if(shared = 1, id, parent) AS id,
+            groupArray(10000)(service_id) AS service_ids, groupArray(10000)(who) AS whos, groupArray(10000)(op) AS ops,
+            groupArray(10000)(bitOr(
+                toUInt32((error != 0) + 2 * calls + 4 * serves + 8 * (shared = 1) + 16 * grpc),
+                bitOr(bitShiftLeft(toUInt32(http_status), 16), bitShiftLeft(toUInt32(grpc_status), 8)))) AS bits
         FROM near
         WHERE parent != 0 OR shared = 1
-        GROUP BY trace, id
+        GROUP BY id
     ),
     sent AS (
         SELECT
             x.ts AS ts, x.duration_us AS duration_us, x.http_status AS own_status, x.grpc_status AS own_grpc_status,
             x.grpc AS own_grpc, x.who AS source, x.error AS error, x.op AS own_op,
-            arrayFilter(k -> k.7, c.found) AS halves,
-            if(notEmpty(halves), halves, c.found) AS found,
+            -- As (service_id, who, op, bits).
+            arrayZip(c.service_ids, c.whos, c.ops, c.bits) AS below,
+            arrayFilter(k -> bitTest(k.4, 3), below) AS halves,
+            if(any_shared = 1 AND notEmpty(halves), halves, below) AS found,
             arrayFilter(k -> k.1 != x.service_id AND k.2 != 0, found) AS others,
             arrayFilter(k -> k.1 = x.service_id, found) AS same,
             -- Destinations as (service_id, peer): one of both is 0.
             multiIf(
                 notEmpty(others), arrayMap(s -> (s, toUInt64(0)), arrayDistinct(arrayMap(k -> k.1, others))),
-                arrayExists(k -> k.4, same), [],
-                arrayExists(k -> k.5, same), [(x.service_id, toUInt64(0))],
+                arrayExists(k -> bitTest(k.4, 1), same), [],
+                arrayExists(k -> bitTest(k.4, 2), same), [(x.service_id, toUInt64(0))],
                 x.peer != 0, [(toUInt64(0), x.peer)],
                 []) AS destinations
         FROM (SELECT * FROM own WHERE calls AND shared = 0) AS x
-        LEFT JOIN children AS c ON x.trace = c.trace AND x.id = c.id
+        LEFT JOIN children AS c ON x.id = c.id
     ),
     received AS (
         SELECT
@@ -91,28 +106,28 @@ WITH
                 has(h.services, x.service_id) OR length(h.services) > 1, 0,
                 h.who) AS source
         FROM own AS x
-        ANY LEFT JOIN (SELECT trace, id, calls, who, service_id FROM near WHERE shared = 0) AS p
-            ON x.trace = p.trace AND if(x.shared = 1, x.id, x.parent) = p.id
+        ANY LEFT JOIN (SELECT id, calls, who, service_id FROM near WHERE shared = 0) AS p
+            ON if(x.shared = 1, x.id, x.parent) = p.id
         ANY LEFT JOIN (
-            SELECT trace, id, calls, who, service_id FROM near
-            WHERE shared = 0 AND (trace, id) IN (SELECT trace, parent FROM own WHERE shared = 1 AND parent != 0)
-        ) AS q ON x.trace = q.trace AND x.parent = q.id
+            SELECT id, calls, who, service_id FROM near
+            WHERE any_shared = 1 AND shared = 0 AND id IN (SELECT parent FROM own WHERE shared = 1 AND parent != 0)
+        ) AS q ON x.parent = q.id
         ANY LEFT JOIN (
-            SELECT trace, id, groupUniqArray(256)(service_id) AS services, min(who) AS who
-            FROM near WHERE shared = 1 GROUP BY trace, id
-        ) AS h ON x.trace = h.trace AND x.parent = h.id
+            SELECT id, groupUniqArray(256)(service_id) AS services, min(who) AS who
+            FROM near WHERE any_shared = 1 AND shared = 1 GROUP BY id
+        ) AS h ON x.parent = h.id
     ),
     requests AS (
         SELECT
             'source' AS reporter, ts, duration_us,
-            if(own_status != 0, own_status, arrayMin(arrayFilter(s -> s != 0, arrayMap(k -> k.8, alike)))) AS http_status,
-            if(own_grpc_status != 0, own_grpc_status, arrayMin(arrayMap(k -> k.9, alike))) AS grpc_status,
-            own_grpc OR arrayExists(k -> k.10, alike) AS grpc, source,
+            if(own_status != 0, own_status, arrayMin(arrayFilter(s -> s != 0, arrayMap(k -> toUInt16(bitShiftRight(k.4, 16)), alike)))) AS http_status,
+            if(own_grpc_status != 0, own_grpc_status, arrayMin(arrayMap(k -> toUInt8(bitAnd(bitShiftRight(k.4, 8), 255)), alike))) AS grpc_status,
+            own_grpc OR arrayExists(k -> bitTest(k.4, 4), alike) AS grpc, source,
             arrayFilter(k -> k.1 = far.1, found) AS there,
-            arrayFilter(k -> k.3 = failed, there) AS alike,
+            arrayFilter(k -> bitTest(k.4, 0) = failed, there) AS alike,
             if(far.2 != 0, far.2, arrayMin(k -> k.2, there)) AS destination,
-            error = 1 OR (notEmpty(there) AND arrayAll(k -> k.3 = 1, there)) AS failed,
-            arrayMin(k -> k.6, there) AS their_op,
+            error = 1 OR (notEmpty(there) AND arrayAll(k -> bitTest(k.4, 0) = 1, there)) AS failed,
+            arrayMin(k -> k.3, there) AS their_op,
             if(their_op != 0, their_op, own_op) AS op
         FROM sent
         ARRAY JOIN destinations AS far
