@@ -37,6 +37,7 @@ CounterName = Literal[
     "eastwatch.rows.stored",
     "eastwatch.engine.failures",
     "eastwatch.source.failures",
+    "eastwatch.retention.dropped",
 ]
 MeasureName = Literal[
     "eastwatch.decode.duration",
@@ -47,6 +48,8 @@ MeasureName = Literal[
     "eastwatch.source.ready",
     "eastwatch.memory.in_flight",
     "eastwatch.analysis.duration",
+    "eastwatch.store.disk",
+    "eastwatch.store.over_budget",
 ]
 SpanName = Literal["insert", "derive", "analyze"]
 
@@ -83,6 +86,9 @@ INSTRUMENTS: Mapping[str, Instrument] = {
     "eastwatch.source.ready": Instrument("gauge", "", "Whether a source is joined and read (1) or not (0)"),
     "eastwatch.memory.in_flight": Instrument("gauge", "By", "Memory of batches on their way, estimated"),
     "eastwatch.analysis.duration": Instrument("histogram", "s", "One run of one analyzer", _SECONDS),
+    "eastwatch.retention.dropped": Instrument("counter", "By", "What days that the disk budget dropped took on disk"),
+    "eastwatch.store.disk": Instrument("gauge", "By", "What the store takes on disk"),
+    "eastwatch.store.over_budget": Instrument("gauge", "By", "What it takes beyond the budget, nothing left to drop"),
 }
 """Every metric by name. Labels: `source`, `table`, `topic`, `partition`, `format`, `analyzer`, `error`."""
 

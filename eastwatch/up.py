@@ -29,6 +29,7 @@ from collector.sources.urls import KafkaUrl, SourceUrl
 from eastwatch.follow_up import follow_up
 from eastwatch.health import Check
 from eastwatch.measured import TelemetryMeasures, reported
+from eastwatch.retention_job import RetentionJob
 from eastwatch.settings import Settings
 from eastwatch.telemetry import Telemetry
 from storage.engine import Engine
@@ -291,6 +292,8 @@ class Up:
         self._drain_s = place.settings.ingest.drain_s
         self.sources = [SourceRun(url, place, len(urls)) for url in urls]
         self.jobs = [Job(place, lambda: sum(run.counts[0] for run in self.sources))]
+        budget_bytes = place.settings.retention.disk_bytes
+        self.retention = RetentionJob(place.engine, budget_bytes, place.clock, place.telemetry, place.notice)
         self._stopped = False
 
     def stop(self) -> None:
@@ -305,7 +308,11 @@ class Up:
     @property
     def trouble(self) -> str:
         """Empty while every part lives, else which one does not: nothing but a restart helps."""
-        return next((f"{part.check.name} has ended" for part in (*self.sources, *self.jobs) if part.defect), "")
+        return next((f"{part.check.name} has ended" for part in self._parts if part.defect), "")
+
+    @property
+    def _parts(self) -> tuple[SourceRun | Job | RetentionJob, ...]:
+        return (*self.sources, *self.jobs, self.retention)
 
     def run(self, every_s: float, beat: Callable[[], None]) -> None:
         """Run until `stop`; call `beat` about every `every_s` seconds.
@@ -313,8 +320,7 @@ class Up:
         Raises:
             Exception: a defect of eastwatch that ended a part.
         """
-        parts = (*self.sources, *self.jobs)
-        for part in parts:
+        for part in self._parts:
             part.start()
         due = self._place.clock.monotonic() + every_s
         pause = threading.Event()
@@ -325,7 +331,7 @@ class Up:
                 beat()
                 due += every_s
         self._drain()
-        for part in parts:
+        for part in self._parts:
             if part.defect:
                 raise part.defect
 
@@ -335,18 +341,17 @@ class Up:
 
     def _drain(self) -> None:
         """Everything within `ingest.drain_s`; what hangs is left behind after `GRACE_S` more."""
-        parts = (*self.sources, *self.jobs)
-        for part in parts:
+        for part in self._parts:
             part.stop()
         drained = time.monotonic() + self._drain_s
 
-        def late(parts: Sequence[SourceRun | Job]) -> list[str]:
+        def late(parts: Sequence[SourceRun | Job | RetentionJob]) -> list[str]:
             until = drained + GRACE_S
             return [part.check.name for part in parts if not part.join(max(0.0, until - time.monotonic()))]
 
         hanging = late(self.sources)
         for job in self.jobs:
             job.finish(drained)
-        hanging += late(self.jobs)
+        hanging += late([*self.jobs, self.retention])
         if hanging:
             self._place.notice(f"not ended in time: {', '.join(hanging)}; what is not stored comes again")

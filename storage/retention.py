@@ -22,7 +22,10 @@ _TTL = re.compile(r"(?<=\s)TTL\s+(.*?)(?=\s+SETTINGS\b|$)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days that each kind of data is kept; 0 = for ever. The bounds are held where these are read as settings."""
+    """Days that each kind of data is kept; 0 = for ever. The bounds are held where these are read as settings.
+
+    `disk_bytes` is enforced by `storage.disk_budget`.
+    """
 
     calls_days: Annotated[int, Field(ge=0, le=36_500)] = 7
     """Calls, spans, metric points and dead letters."""
@@ -34,6 +37,8 @@ class Retention:
     """Rollups by hour."""
     days_days: Annotated[int, Field(ge=0, le=36_500)] = 365
     """Rollups by day, the ledger of edges and their keys."""
+    disk_bytes: Annotated[int, Field(ge=0)] = 0
+    """What the store may take on disk; 0 = no bound. The oldest days of calls, spans, points and dead letters go."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "deadletters-list": ("deadletters", "list", *store),
         "deadletters-replay": ("deadletters", "replay", *store),
         "migrate:status": ("migrate", "--status", *store),
+        "retention": ("retention", "--dry-run", *store),
     }
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
     done = subprocess.run(
@@ -140,6 +141,7 @@ PRINTED = (
         "deadletters-list",
         "deadletters-replay",
         "migrate:status",
+        "retention",
         "demo-once",
     ),
 )
@@ -186,7 +188,7 @@ def altered(document: Any) -> Iterator[Any]:
         yield {**document, "surplus": 1}
 
 
-@pytest.mark.parametrize("name", ["map:empty", "inventory-load", "ingest:nothing-new", "migrate:status"])
+@pytest.mark.parametrize("name", ["map:empty", "inventory-load", "ingest:nothing-new", "migrate:status", "retention"])
 def test_our_schemas_refuse_what_is_wrong(documents: Documents, name: str) -> None:
     validator = Draft202012Validator(OURS[schema_of(name)], registry=REGISTRY)
     document = {**documents[name]}

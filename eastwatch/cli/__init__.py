@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "map": "eastwatch.cli.map:map_",
     "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",
+    "retention": "eastwatch.cli.retention:retention",
     "deadletters": "eastwatch.cli.deadletters:app",
 }
 """Command name -> MODULE:NAME of its function, or of its `typer.Typer` where it has subcommands."""

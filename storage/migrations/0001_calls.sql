@@ -1,8 +1,9 @@
 -- Parts are merged ten at a time: by default a row is rewritten several times while the first millions arrive.
 -- One request or connection as one proxy saw it. Partitioned by arrival, so that recorded data of any year lands in one
--- partition. Ordered by edge: rows of one edge are alike (they compress), and a service, principal or path narrows edge ids first.
+-- partition. Ordered by edge: rows of one edge are alike (they compress), and a service, principal or path narrows edges first.
+-- Codecs, key and indexes by measurement (ADR 008): DURATION and START_TIME of Envoy are whole milliseconds, hence GCD.
 CREATE TABLE calls (
-    ts                    DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    ts                    DateTime64(6, 'UTC') CODEC(GCD, Delta, T64, ZSTD(1)),
     received_at           DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     edge_id               UInt64,
     base_edge_id          UInt64,
@@ -40,8 +41,8 @@ CREATE TABLE calls (
     response_flags        LowCardinality(String),
     response_details      LowCardinality(String),
     termination_details   LowCardinality(String),
-    duration_us           UInt64 CODEC(T64, ZSTD(1)),
-    upstream_duration_us  UInt64 CODEC(T64, ZSTD(1)),
+    duration_us           UInt64 CODEC(GCD, T64, ZSTD(1)),
+    upstream_duration_us  UInt64 CODEC(GCD, T64, ZSTD(1)),
     attempt               UInt16,
     bytes_sent            UInt64 CODEC(T64, ZSTD(1)),
     bytes_received        UInt64 CODEC(T64, ZSTD(1)),
@@ -60,7 +61,7 @@ CREATE TABLE calls (
     logged                UInt64 CODEC(ZSTD(1)),
     topic                 LowCardinality(String),
     partition             Int32,
-    offset                Int64 CODEC(Delta, ZSTD(1)),
+    offset                Int64 CODEC(Delta, T64, ZSTD(1)),
     INDEX ts_range ts TYPE minmax GRANULARITY 1,
     INDEX by_request request_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_trace trace_id TYPE bloom_filter(0.01) GRANULARITY 4,
@@ -69,5 +70,5 @@ CREATE TABLE calls (
 )
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
-ORDER BY (edge_id, ts)
+ORDER BY (base_edge_id, edge_id, ts)
 SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10

@@ -51,7 +51,7 @@ WITH
     unnamed AS (
         SELECT *
         FROM calls
-        WHERE edge_id = 0 AND log_type IN ('', 'request', 'connection_end')
+        WHERE base_edge_id = 0 AND edge_id = 0 AND log_type IN ('', 'request', 'connection_end')
             AND (destination_ip != toIPv6('::') OR destination_workload != '' OR destination_service != ''
                 OR destination_principal != '')
             AND ts >= {since:DateTime64(0, 'UTC')} AND ts < {until:DateTime64(0, 'UTC')}
