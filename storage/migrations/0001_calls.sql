@@ -71,4 +71,4 @@ CREATE TABLE calls (
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (base_edge_id, edge_id, ts)
-SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 20

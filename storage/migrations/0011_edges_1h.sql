@@ -23,4 +23,4 @@ CREATE TABLE edges_1h (
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(received_on)
 ORDER BY (hour, edge_id, received_on)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10

@@ -25,4 +25,4 @@ CREATE TABLE edges_1d (
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(received_on)
 ORDER BY (day, edge_id, received_on)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10

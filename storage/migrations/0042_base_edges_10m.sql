@@ -23,4 +23,4 @@ CREATE TABLE base_edges_10m (
 ENGINE = AggregatingMergeTree
 PARTITION BY received_on
 ORDER BY (start, edge_id, received_on)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 10
