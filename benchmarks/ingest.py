@@ -2,8 +2,9 @@
 
 Prints a Markdown table with events/s and CPU seconds per million events for each decoder alone (to rows ready for the
 engine), for the bare insert of decoded Arrow (the limit), and end to end: `eastwatch ingest` from a real Kafka broker
-(topic filled beforehand) into the embedded engine with all rollup views on, the broker's CPU shown apart. Medians of
-`--runs`; the machine is shared, so compare within one run only.
+(topic filled beforehand) into the embedded engine with all rollup views on, the broker's CPU shown apart. For spans
+there is one row more, which counts the derivation of their edges at the end too. Medians of `--runs`; the machine is
+shared, so compare within one run only.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -65,10 +64,9 @@ def workloads(events: int, one_each: int) -> Mapping[str, Callable[[], Iterator[
     }
 
 
-def median_run(runs: int, measure: Callable[[], Row]) -> Row:
+def middle(found: Sequence[Row]) -> Row:
     """The run whose rate is the median one."""
-    found = sorted((measure() for _ in range(runs)), key=lambda row: row.seconds)
-    return found[len(found) // 2]
+    return sorted(found, key=lambda row: row.seconds)[len(found) // 2]
 
 
 def decode_alone(name: str, bodies: Sequence[bytes], events: int) -> tuple[Row, Prepared]:
@@ -133,24 +131,33 @@ def _write(path: Path, batch: pa.RecordBatch) -> None:
         writer.write_batch(batch)
 
 
-def end_to_end(name: str, broker: Any, topic: str, events: int, idle_cpu_s: float) -> Row:
-    """`eastwatch ingest` of a filled topic; CPU without that of a run that finds nothing to read."""
+def end_to_end(name: str, broker: Any, topic: str, events: int) -> tuple[Row, Row]:
+    """`eastwatch ingest` of a filled topic until all is stored, rollups included; and with what is derived then."""
     before = _cpu_of(broker.pid)
-    report, cpu_s = _ingest(broker.bootstrap, topic, name.split()[0])
+    report = _ingest(broker.bootstrap, topic, name.split()[0])
     spent = _cpu_of(broker.pid) - before
     stored = sum(report["rows"].values())
     assert stored == events, (name, report)
-    return Row(f"Kafka → embedded engine: {name}", events, report["seconds"], cpu_s - idle_cpu_s, spent)
+    seconds, cpu_s = report["seconds"], report["cpu_seconds"]
+    return (
+        Row(
+            f"Kafka → embedded engine: {name}",
+            events,
+            seconds - report["derive_seconds"],
+            cpu_s - report["derive_cpu_seconds"],
+            spent,
+        ),
+        Row(f"the same, and derived from them: {name}", events, seconds, cpu_s, spent),
+    )
 
 
-def _ingest(bootstrap: str, topic: str, form: str) -> tuple[dict[str, Any], float]:
+def _ingest(bootstrap: str, topic: str, form: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as store:
         url = f"kafka://{bootstrap}/{topic}?format={form}&group=bench-{time.time_ns()}"
         pods = Path(store) / "pods.json"
         pods.write_bytes(inventory())
         known = [sys.executable, "-m", "eastwatch", "inventory", "load", str(pods), "--store", f"chdb:{store}/d"]
         subprocess.run(known, cwd=ROOT, check=True, capture_output=True)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         out = subprocess.run(
             [sys.executable, "-m", "eastwatch", "ingest", url, "--until-idle", "--json", "--store", f"chdb:{store}/d"],
             cwd=ROOT,
@@ -158,9 +165,7 @@ def _ingest(bootstrap: str, topic: str, form: str) -> tuple[dict[str, Any], floa
             capture_output=True,
             text=True,
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return json.loads(out.stdout), cpu
+        return json.loads(out.stdout)
 
 
 def _cpu_of(pid: int) -> float:
@@ -194,14 +199,14 @@ def main() -> None:
     for name in names:
         bodies = list(workloads(small, small)[name]())
         found = [decode_alone(name, bodies, small) for _ in range(arguments.runs)]
-        rows.append(sorted((row for row, _ in found), key=lambda row: row.seconds)[len(found) // 2])
+        rows.append(middle([row for row, _ in found]))
         if "one a message" not in name:
 
             def limit(name: str = name, prepared: Prepared = found[0][1]) -> Row:
                 with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as directory:
                     return bare_insert(name, [prepared], small, Path(directory))
 
-            rows.append(median_run(arguments.runs, limit))
+            rows.append(middle([limit() for _ in range(arguments.runs)]))
     if not arguments.no_kafka:
         rows.extend(_kafka_rows(names, arguments.events, arguments.one_each, arguments.runs))
     _print(rows, arguments)
@@ -211,17 +216,17 @@ def _kafka_rows(names: Sequence[str], events: int, one_each: int, runs: int) -> 
     from tests.support.kafka_broker import kafka_broker
 
     with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as directory, kafka_broker(Path(directory)) as broker:
-        empty = broker.topic(partitions=1)
-        idle = statistics.median(_ingest(broker.bootstrap, empty, "auto")[1] for _ in range(runs))
         for name in names:
             topic = broker.topic(partitions=2)
             bodies = list(workloads(events, one_each)[name]())
             fill(broker.bootstrap, topic, bodies)
             count = one_each if "one a message" in name else events
             del bodies
-            yield median_run(
-                runs, lambda name=name, topic=topic, count=count: end_to_end(name, broker, topic, count, idle)
-            )
+            found = [end_to_end(name, broker, topic, count) for _ in range(runs)]
+            stored, derived = zip(*found, strict=True)
+            yield middle(stored)
+            if name.startswith("otlp_proto"):
+                yield middle(derived)
 
 
 def _print(rows: Sequence[Row], arguments: argparse.Namespace) -> None:

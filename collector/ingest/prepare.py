@@ -40,7 +40,6 @@ class Insert:
 class Prepared:
     """A cut, decoded: `edge_keys` are announced first, then `inserts` follow in order."""
 
-    cut: Cut
     bounds: Bounds
     edge_keys: pa.RecordBatch | None
     inserts: Sequence[Insert]
@@ -108,7 +107,7 @@ def prepare(
         inserts.append(Insert(DEAD_LETTERS.name, _joined(letters), f"{token}/{DEAD_LETTERS.name}"))
     dead = _renumbered(found.dead, broken, len(batch.values))
     rows = {name: table.num_rows for name, table in found.tables.items()}
-    return Prepared(cut, bounds, found.edge_keys, inserts, rows, dead, len(broken))
+    return Prepared(bounds, found.edge_keys, inserts, rows, dead, len(broken))
 
 
 def _content(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,6 +62,9 @@ class _Mailbox:
 @dataclass(slots=True, eq=False)
 class _Item:
     cut: Cut
+    """Without its messages once they are decoded."""
+    size_bytes: int
+    """Of the messages."""
     mailbox: _Mailbox
     admitted: bool = False
     """Whether its memory is counted."""
@@ -259,8 +263,9 @@ class Ingest:
                 source.commit()
                 if mailbox.outstanding == 0 and source.finished:
                     break
-                for cut in source.poll(POLL_S, room=self._flight.has_room):
-                    self._submit(cut, mailbox, decode, write)
+                cuts = deque(source.poll(POLL_S, room=self._flight.has_room))
+                while cuts:  # none is held on to here
+                    self._submit(cuts.popleft(), mailbox, decode, write)
             self._drain(mailbox, decode, write)
         except Exception as error:  # noqa: BLE001 - raised again by run()
             if not (self._stop.is_set() and isinstance(error, StorageError) and error.retryable):
@@ -293,7 +298,7 @@ class Ingest:
     def _submit(self, cut: Cut, mailbox: _Mailbox, decode: Stage[_Item], write: Stage[tuple[_Item, Prepared]]) -> None:
         mailbox.outstanding += 1
         self.counters.read(len(cut.batch.values), cut.size_bytes)
-        item = _Item(cut, mailbox)
+        item = _Item(cut, cut.size_bytes, mailbox)
         while not self._admit(item) or not decode.submit(item, KEEP_ALIVE_S):
             decode.poll()
             write.poll()
@@ -306,7 +311,7 @@ class Ingest:
             mailbox.source.poll(0, room=False)
 
     def _admit(self, item: _Item) -> bool:
-        item.admitted = item.admitted or self._flight.enter(item.cut.size_bytes, KEEP_ALIVE_S)
+        item.admitted = item.admitted or self._flight.enter(item.size_bytes, KEEP_ALIVE_S)
         return item.admitted
 
     def _hear(self, mailbox: _Mailbox, wait_s: float = 0) -> None:
@@ -343,7 +348,8 @@ class Ingest:
         operations = self._patience(lambda: self._operations.of(bounds.state))
         began = self._clock.monotonic()
         prepared = prepare(cut, bounds, decoder, book, operations, dead_letter_bytes=self._options.dead_letter_bytes)
-        self._measures.decoded(cut.format, self._clock.monotonic() - began, cut.size_bytes)
+        item.cut = cut = cut.emptied()
+        self._measures.decoded(cut.format, self._clock.monotonic() - began, item.size_bytes)
         self.counters.accepted(prepared.records)
         if prepared.broken:
             self._notice(f"{_where(cut)}: {prepared.broken} messages broke the decoder and are dead letters: a defect")
@@ -385,7 +391,7 @@ class Ingest:
         self, item: _Item, *, dead: Sequence[DeadLetter] = (), rewind: bool = False, dropped: bool = False
     ) -> None:
         if item.admitted:
-            self._flight.leave(item.cut.size_bytes)
+            self._flight.leave(item.size_bytes)
         if dropped:
             item.cut.lease.revoke()
         item.mailbox.outcomes.put(_Outcome(item.cut, dead, rewind))

@@ -10,9 +10,11 @@ cut under it may be stored any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
 
 from collector.contract import Batch, DeadLetter
 
@@ -71,6 +73,10 @@ class Cut:
     def size_bytes(self) -> int:
         """Bytes of the message bodies."""
         return self.batch.values.nbytes
+
+    def emptied(self) -> Cut:
+        """The same batch without its messages, for whoever needs to know where it lies only."""
+        return replace(self, batch=replace(self.batch, values=pa.array([], pa.large_binary())))
 
 
 class Source(Protocol):

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -32,6 +31,7 @@ from eastwatch.cli.progress import shown
 from eastwatch.follow_up import follow_up
 from eastwatch.measured import TelemetryMeasures, measured, reported
 from eastwatch.settings import Settings
+from eastwatch.spent import Spent
 from eastwatch.telemetry import Telemetry
 from storage.engine import Engine
 
@@ -60,16 +60,21 @@ def ingest(
     settings = settings_of(ctx, store, config)
     _check(urls, DecoderCache(settings.decode))
     engine = open_for_writing(settings)
-    started = time.monotonic()
+    whole, derived = Spent(), Spent()
     try:
-        counts = run_ingest(engine, urls, settings, until_idle=until_idle)
+        with whole.measured():
+            counts = run_ingest(engine, urls, settings, until_idle=until_idle, derived=derived)
     finally:
         engine.close()
-    report(counts, time.monotonic() - started, as_json=as_json)
+    report(counts, whole, derived, as_json=as_json)
 
 
-def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *, until_idle: bool) -> Counts:
+def run_ingest(
+    engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *, until_idle: bool, derived: Spent
+) -> Counts:
     """Ingest `urls` into a migrated store; SIGTERM and SIGINT end it in good order.
+
+    `derived` is told what was spent on what follows from the records.
 
     Raises:
         CollectorError, StorageError: what the command line tells in one line.
@@ -106,7 +111,7 @@ def run_ingest(engine: Engine, urls: Sequence[SourceUrl], settings: Settings, *,
             bounds=bounds,
             clock=clock,
             patient=not until_idle,
-            after=lambda store, final, go_on: _derive(store, clock, final, telemetry, go_on),
+            after=lambda store, final, go_on: _derive(store, clock, final, telemetry, go_on, derived),
             measures=measures,
             notice=tell,
         )
@@ -132,9 +137,9 @@ def _check(urls: Sequence[SourceUrl], decoders: DecoderCache) -> None:
             raise BadSource(f"source {url.label!r}: {error}") from None
 
 
-def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry, go_on: GoOn) -> None:
+def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry, go_on: GoOn, spent: Spent) -> None:
     now = clock.now()
-    with telemetry.span("derive"):
+    with telemetry.span("derive"), spent.measured():
         whole = follow_up(engine, now=now, until=None if final else now.replace(second=0, microsecond=0), go_on=go_on)
     if final and not whole:
         tell("not all that follows from the last records is derived; the next run goes on")
@@ -171,7 +176,7 @@ def signals(stop: Callable[[], None], limit_s: float | None = None) -> Generator
             signal.signal(number, handler)
 
 
-def report(counts: Counts, seconds: float, *, as_json: bool) -> None:
+def report(counts: Counts, whole: Spent, derived: Spent, *, as_json: bool) -> None:
     """Say what became of the records."""
     if as_json:
         document = {
@@ -184,12 +189,15 @@ def report(counts: Counts, seconds: float, *, as_json: bool) -> None:
             "refused": counts.refused,
             "read_again": counts.read_again,
             "rows": dict(counts.rows),
-            "seconds": round(seconds, 3),
+            "seconds": round(whole.seconds, 3),
+            "derive_seconds": round(derived.seconds, 3),
+            "cpu_seconds": round(whole.cpu_seconds, 3),
+            "derive_cpu_seconds": round(derived.cpu_seconds, 3),
         }
         sys.stdout.write(json.dumps(document) + "\n")
         return
     rows = ", ".join(f"{number:,} {table}" for table, number in sorted(counts.rows.items())) or "nothing"
     again = f" ({counts.read_again:,} of them read again: each counts once)" if counts.read_again else ""
-    sys.stdout.write(f"stored {rows}{again}; {counts.dead_lettered:,} dead letters; {seconds:.1f} s\n")
+    sys.stdout.write(f"stored {rows}{again}; {counts.dead_lettered:,} dead letters; {whole.seconds:.1f} s\n")
     if counts.dead_lettered:
         sys.stdout.write("`eastwatch deadletters list` shows what could not be read, and why\n")

@@ -108,7 +108,9 @@ def insert_calls(engine: Engine, rows: Iterable[Mapping[str, Any]], token: str |
             named = {name: whole[name] for name in EDGE_KEY_FIELDS} | {"operation": operation}
             ids.append(CityHash64("\x1f".join(named.values()).encode()))
             keys[ids[-1]] = {**named, "edge_id": ids[-1], "received_on": T0.date()}
-        listed.append({"edge_id": ids[0], "base_edge_id": ids[1], **row})
+        # As the collector does: what is not counted has neither.
+        counted = row.get("edge_id") != 0
+        listed.append({"edge_id": ids[0], "base_edge_id": ids[1] if counted else 0, **row})
     if not listed:
         return
     insert(engine, EDGE_KEYS, keys.values())
