@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from clickhouse_driver import Client, errors
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support import native_packets, native_wire
@@ -587,6 +587,7 @@ def test_a_damaged_frame_is_noticed(content: bytes, data: st.DataObject) -> None
 
 
 @given(st.binary(max_size=400), st.sampled_from(REVISIONS))
+@example(b"\x01\x01\x00\x03\x00\x00\x80", 0)
 def test_any_bytes_are_a_block_or_a_clear_error(noise: bytes, revision: int) -> None:
     try:
         block = read_block(from_bytes(noise), revision)

@@ -348,6 +348,13 @@ class Block:
         return Block(self.rows, tuple((name, type_name, values) for (name, _, values), type_name in named))
 
 
+def _text(type_name: bytes) -> str:
+    try:
+        return type_name.decode()
+    except UnicodeDecodeError:
+        raise WireError(f"a column's type {type_name!r} is not UTF-8") from None
+
+
 def read_block(reader: Reader, revision: int) -> Block:
     """The next block as a peer of `revision` writes it; drops it from the reader."""
     reader.drop()
@@ -366,7 +373,7 @@ def read_block(reader: Reader, revision: int) -> Block:
             raise WireError(f"column {name!r} comes in a custom serialization, which is not spoken here", 48)
         start = reader.pos
         if rows:
-            way = layout(type_name.decode())
+            way = layout(_text(type_name))
             way.prefix(reader)
             way.body(reader, rows)
         columns.append((name, type_name, bytes(reader.data[start : reader.pos])))
