@@ -49,6 +49,8 @@ from tests.support.native_wire import (
 
 MAX_CONNECTIONS = 64
 IDLE_S = 600.0
+KILL_AGAIN_MS = 500
+"""A query that is to end is killed again after so long: a kill can come before the engine listens."""
 COMPLETE_STAGE = 2
 
 Result = TypeVar("Result")
@@ -122,9 +124,10 @@ class Database:
         return [line.split("\t") for line in raw.decode().splitlines()]
 
     def kill(self, comment: str) -> None:
-        """Stop the query whose `log_comment` is `comment`."""
-        with contextlib.suppress(Exception):
-            self.rows(f"KILL QUERY WHERE Settings['log_comment'] = {literal(comment)} ASYNC")
+        """Stop the query whose `log_comment` is `comment`; whoever needs it stopped asks until it is."""
+        # A connection of its own: a statement that failed can spoil the next one on its connection.
+        with contextlib.suppress(Exception), contextlib.closing(self.connect()) as connection:
+            connection.query(f"KILL QUERY WHERE Settings['log_comment'] = {literal(comment)} ASYNC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,8 +505,12 @@ class Conversation:
                 listening = select.poll()
                 for one in [ours] if cancelled or gone else [ours, self._sock]:
                     listening.register(one, select.POLLIN)
-                if ours.fileno() in dict(listening.poll()):
+                ready = dict(listening.poll(KILL_AGAIN_MS if cancelled or gone else None))
+                if ours.fileno() in ready:
                     break
+                if cancelled or gone:
+                    self._database.kill(comment)
+                    continue
                 self._reader.drop()
                 try:
                     if self._reader.varint() != FromClient.CANCEL:
