@@ -77,6 +77,11 @@ class IngestOptions(BaseModel):
         return self.memory_bytes // 4 * 3
 
     @property
+    def waiting_bytes(self) -> int:
+        """Messages that may wait to be cut."""
+        return self.memory_bytes // 8
+
+    @property
     def fetch_bytes(self) -> int:
         """The largest fetch that the memory has room for."""
         return self.memory_bytes // FETCH_SHARE

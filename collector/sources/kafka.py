@@ -333,7 +333,7 @@ class KafkaSource:
     def _crowded(self) -> bool:
         """Whether the messages that wait to be cut take all the memory they may."""
         waiting = sum(pending.size_bytes for pending in self._leases.held.values())
-        return waiting >= self._options.memory_bytes // 8
+        return waiting >= self._options.waiting_bytes
 
     def _pause(self, pause: bool) -> None:
         # Also asked when nothing changed: partitions that were assigned meanwhile follow suit.
