@@ -1,10 +1,10 @@
 """How fast records come in, and what each costs: `python -m benchmarks.ingest`.
 
 Prints a Markdown table with events/s and CPU seconds per million events for each decoder alone (to rows ready for the
-engine), for the bare insert of decoded Arrow (the limit), and end to end: `eastwatch ingest` from a real Kafka broker
-(topic filled beforehand) into the embedded engine with all rollup views on, the broker's CPU shown apart. For spans
-there is one row more, which counts the derivation of their edges at the end too. Medians of `--runs`; the machine is
-shared, so compare within one run only.
+engine), for the bare insert of decoded Arrow (the limit; at once, and in batches as large as the ingester's, merged as
+they come), and end to end: `eastwatch ingest` from a real Kafka broker (topic filled beforehand) into the embedded
+engine with all rollup views on, the broker's CPU shown apart. For spans there is one row more, which counts the
+derivation of their edges at the end too. Medians of `--runs`; the machine is shared, so compare within one run only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from benchmarks.workload import inventory, lines, messages, span_messages
 from collector.contract import Batch
 from collector.decode.registry import decoder
 from collector.identity.address_book import AddressBook
+from collector.ingest.options import IngestOptions
 from collector.ingest.prepare import Prepared, prepare
 from collector.sources.source import Bounds, Cut, Lease
 
@@ -92,19 +93,37 @@ def _cut(batch: Batch) -> Cut:
     return Cut(batch=batch, format="auto", lease=Lease())
 
 
-def bare_insert(label: str, prepared: Sequence[Prepared], events: int, directory: Path) -> Row:
+def batches_of(name: str, bodies: Sequence[bytes]) -> Iterator[Prepared]:
+    """Bodies decoded in batches as large as the ingester's behind a backlog."""
+    most = IngestOptions().within_memory().batch_bytes
+    held: list[bytes] = []
+    number, size = 0, 0
+    for body in bodies:
+        held.append(body)
+        size += len(body)
+        if size >= most:
+            yield prepared_batch(name.split()[0], held, number)
+            held, size, number = [], 0, number + 1
+    if held:
+        yield prepared_batch(name.split()[0], held, number)
+
+
+def bare_insert(label: str, prepared: Iterable[Prepared], events: int, runs: int) -> Row:
     """Insert decoded batches into a fresh store with all views on, in a process of its own (one store a process)."""
-    for number, one in enumerate(prepared):
-        if one.edge_keys is not None:
-            _write(directory / f"{number:03d}.edge_keys.arrow", one.edge_keys)
-        for insert in one.inserts:
-            _write(directory / f"{number:03d}.{insert.table}.arrow", insert.batch)
-    code = "from benchmarks.ingest import insert_files; insert_files()"
-    out = subprocess.run(
-        [sys.executable, "-c", code, str(directory)], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    measured = json.loads(out.stdout)
-    return Row(f"insert of decoded Arrow (the limit): {label}", events, measured["seconds"], measured["cpu_s"])
+    with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as directory:
+        for number, one in enumerate(prepared):
+            if one.edge_keys is not None:
+                _write(Path(directory) / f"{number:03d}.0.edge_keys.arrow", one.edge_keys)
+            for place, insert in enumerate(one.inserts, 1):
+                _write(Path(directory) / f"{number:03d}.{place}.{insert.table}.arrow", insert.batch)
+        code = "from benchmarks.ingest import insert_files; insert_files()"
+        command = [sys.executable, "-c", code, directory]
+        found = []
+        for _ in range(runs):
+            out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+            measured = json.loads(out.stdout)
+            found.append(Row(f"insert of decoded Arrow, {label}", events, measured["seconds"], measured["cpu_s"]))
+        return middle(found)
 
 
 def insert_files() -> None:
@@ -116,14 +135,15 @@ def insert_files() -> None:
     batches = []
     for path in sorted(directory.glob("*.arrow")):
         with pa.OSFile(str(path)) as file:
-            batches.append((path.name.split(".")[1], pa.ipc.open_file(file).get_batch(0)))
-    engine = EmbeddedEngine(directory / "store")
-    migrate(engine)
-    wall, cpu = time.perf_counter(), time.process_time()
-    for number, (table, batch) in enumerate(batches):
-        engine.insert(table, batch, token=str(number))
-    print(json.dumps({"seconds": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}))
-    engine.close()
+            batches.append((path.name.split(".")[2], pa.ipc.open_file(file).get_batch(0)))
+    with tempfile.TemporaryDirectory(dir=directory) as store:
+        engine = EmbeddedEngine(Path(store) / "store")
+        migrate(engine)
+        wall, cpu = time.perf_counter(), time.process_time()
+        for number, (table, batch) in enumerate(batches):
+            engine.insert(table, batch, token=str(number))
+        print(json.dumps({"seconds": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}))
+        engine.close()
 
 
 def _write(path: Path, batch: pa.RecordBatch) -> None:
@@ -201,12 +221,12 @@ def main() -> None:
         found = [decode_alone(name, bodies, small) for _ in range(arguments.runs)]
         rows.append(middle([row for row, _ in found]))
         if "one a message" not in name:
-
-            def limit(name: str = name, prepared: Prepared = found[0][1]) -> Row:
-                with tempfile.TemporaryDirectory(prefix="eastwatch-bench-") as directory:
-                    return bare_insert(name, [prepared], small, Path(directory))
-
-            rows.append(middle([limit() for _ in range(arguments.runs)]))
+            at_once = f"{small:,} at once: {name}"
+            rows.append(bare_insert(at_once, [found[0][1]], small, arguments.runs))
+            del found
+            bodies = list(workloads(arguments.events, arguments.events)[name]())
+            as_ingested = f"in the ingester's batches: {name}"
+            rows.append(bare_insert(as_ingested, batches_of(name, bodies), arguments.events, arguments.runs))
     if not arguments.no_kafka:
         rows.extend(_kafka_rows(names, arguments.events, arguments.one_each, arguments.runs))
     _print(rows, arguments)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +205,14 @@ class KafkaBroker:
         finally:
             admin.close()
 
-    def topic(self, partitions: int = 1, *, name: str = "") -> str:
-        """Create a topic and return its name."""
+    def topic(self, partitions: int = 1, *, name: str = "", settings: Mapping[str, str] | None = None) -> str:
+        """Create a topic and return its name. `settings` are Kafka's for topics."""
         name = name or f"t-{uuid.uuid4().hex[:12]}"
         with self._admin() as admin:
-            admin.create_topics([NewTopic(name=name, num_partitions=partitions, replication_factor=1)])
+            new = NewTopic(
+                name=name, num_partitions=partitions, replication_factor=1, topic_configs=dict(settings or {})
+            )
+            admin.create_topics([new])
             poll(lambda: name in admin.list_topics(), f"topic {name}")
         return name
 
