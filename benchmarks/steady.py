@@ -1,12 +1,12 @@
 """Whether memory stays flat while records keep coming: `python -m benchmarks.steady --minutes 30`.
 
-A real Kafka broker is fed with JSON lines and spans of the present time, at rates that are half of what the machine
-can take (a quarter for each kind), and `eastwatch up` with an embedded store reads them, derives edges and merges parts
+A real Kafka broker is fed with JSON lines and spans of the present time, by default at half of what this 2-core machine
+takes (`benchmarks.ingest`; a quarter for each kind), and `eastwatch up` with an embedded store reads them, derives edges and merges parts
 all the while. Every ten seconds its memory, CPU and lag are noted. At the end it gets SIGTERM, and the store must hold
 what was sent: no row less, none more, and every span's request among the derived edges.
 
-Prints a Markdown table by the minute; `--svg` draws it. Exit code 1 when rows differ, or when memory grew from the
-second third of the run to the last by more than `--growth`.
+Prints a Markdown table by the minute; `--svg` draws it. Exit code 1 when rows differ, when less was sent than asked for
+or samples are missing, or when memory grew from the second third of the run to the last by more than `--growth`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ EVERY_S = 10.0
 KEPT = {"retention.bytes": str(256 << 20), "segment.bytes": str(64 << 20)}
 """Of a partition's messages: half an hour of them would fill the disk."""
 STOP_LIMIT_S = 60.0
+ENOUGH = 0.95
+"""Of what was asked for: less says nothing."""
 _COUNTS = """SELECT
     (SELECT count() FROM calls) AS lines, (SELECT count() FROM spans) AS spans,
     (SELECT sum(requests) FROM edges_1m) AS edge_requests,
@@ -70,10 +72,14 @@ def look(pid: int, port: int, began: float) -> Sample:
 
 
 def watch(pid: int, port: int, ended: threading.Event, found: list[Sample]) -> None:
-    """Note a sample every ten seconds, until the end."""
+    """Note a sample every ten seconds, until the end. A process that does not answer in time has none for that moment."""
     began = time.monotonic()
     while not ended.wait(EVERY_S):
-        found.append(look(pid, port, began))
+        try:
+            found.append(look(pid, port, began))
+        except OSError as error:
+            print(f"no sample after {time.monotonic() - began:.0f} s: {error}", file=sys.stderr, flush=True)
+            continue
         if len(found) % 6 == 0:
             print(minute_row(found[-6:], len(found) // 6), file=sys.stderr, flush=True)
 
@@ -113,7 +119,11 @@ def run(
             if watcher.ident is not None:
                 watcher.join()
             up.send_signal(signal.SIGTERM)
-            up.wait(STOP_LIMIT_S)
+            try:
+                up.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                up.kill()
+                raise
     return samples, sent, _counts(directory / "store")
 
 
@@ -166,6 +176,16 @@ def wrong(sent: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
     return [f"{what}: {found[what]:,}, expected {count:,}" for what, count in expected.items() if found[what] != count]
 
 
+def short(samples: int, sent: Mapping[str, int], minutes: float, rates: Mapping[str, float]) -> list[str]:
+    """What the run was too short of to say anything: samples, or records."""
+    asked = {name: rate * minutes * 60 for name, rate in rates.items()}
+    few = [
+        f"{sent[name]:,} {name} of {count:,.0f} sent" for name, count in asked.items() if sent[name] < ENOUGH * count
+    ]
+    wanted = minutes * 60 / EVERY_S
+    return few + ([f"{samples} samples of {wanted:.0f}"] if samples < ENOUGH * wanted else [])
+
+
 def main() -> int:
     """Run, print the table, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,7 +208,9 @@ def main() -> int:
     print("| minute | memory, MB, median | highest | CPU cores | lag, messages |\n|---:|---:|---:|---:|---:|")
     for first in range(0, len(samples) - 5, 6):
         print(minute_row(samples[first : first + 6], first // 6 + 1))
-    factor, faults = growth(samples), wrong(sent, found)
+    rates = {"lines": arguments.lines, "spans": arguments.spans}
+    factor = growth(samples)
+    faults = wrong(sent, found) + short(len(samples), sent, arguments.minutes, rates)
     print(f"\nsent {json.dumps(sent)}, found {json.dumps(found)}: {'; '.join(faults) or 'as sent'}")
     print(f"memory, last third of the run over the third before: {factor:.3f} (at most {arguments.growth})")
     return 1 if faults or factor > arguments.growth else 0
