@@ -58,12 +58,13 @@ def test_growth_compares_the_last_third_with_the_one_before(last: float, factor:
 
 def test_what_is_missing_or_too_much_is_told() -> None:
     sent = {"lines": 10, "spans": 20}
-    found = {"lines": 10, "edge_requests": 10, "spans": 20, "derived_requests": 20}
+    found = {"lines": 10, "edge_requests": 10, "spans": 20, "derived_requests": 20, "derived_live": 17}
     assert wrong(sent, found) == []
     assert wrong(sent, {**found, "spans": 19, "edge_requests": 11}) == [
         "edge_requests: 11, expected 10",
         "spans: 19, expected 20",
     ]
+    assert wrong(sent, {**found, "derived_live": 10}) == ["derived_live: 10, expected most of 20"]
 
 
 def test_a_run_that_was_not_what_was_asked_for_is_told() -> None:
