@@ -8,6 +8,7 @@
 
 Where a table lives says `storage.placement`. Statements are read by their grammar (`storage.tokens`); one of another
 shape is refused, never passed on as it is. All of them may run twice: `IF NOT EXISTS` completes what broke off.
+A table that stands on some nodes is made on the others as it stands there (`made_again`), not as its migration has it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.errors import BadStatement
-from storage.placement import Place, local, place_of
+from storage.placement import LOCAL, Place, local, place_of
 from storage.tokens import Token, at_top, closing, tokens
 
 WINDOW_S = 30 * 86_400
@@ -121,6 +122,48 @@ def made_by(statement: str) -> str:
         if token.keyword == "EXISTS" and index + 1 < len(found):
             return found[index + 1].name
     raise BadStatement(f"CREATE ... IF NOT EXISTS name expected: {_shown(statement, found)}")
+
+
+def rows_made_by(statement: str) -> str:
+    """The table that a rendered statement makes for rows; empty where it makes a view, what readers name, or nothing.
+
+    Raises:
+        BadStatement: see `made_by` and `place_of`.
+    """
+    if [token.keyword for token in tokens(statement)[:2]] != ["CREATE", "TABLE"]:
+        return ""
+    table = made_by(statement)
+    return table if local(table.removesuffix(LOCAL)) == table else ""
+
+
+def made_again(standing: str, table: str, cluster: Cluster) -> str:
+    """The statement that makes `table`, as it stands on some nodes, on those that lack it.
+
+    `standing` is its `create_table_query` in `system.tables`. The path in Keeper must be the one that `Cluster.replica`
+    gives: ClickHouse keeps {shard} and {replica} as they were written, and each server reads its own macros into them.
+    A path of another form, with a shard's number written out say, would make one shard's table a replica of another's.
+
+    Raises:
+        BadStatement: it is no replicated table of the cluster.
+    """
+    found = tokens(standing)
+    wanted = [token.text for token in tokens(cluster.replica(table.removesuffix(LOCAL)))]
+    try:
+        columns = next(index for index, token in enumerate(found) if token.text == "(")
+        engine = closing(found, columns) + 3
+        arguments = [token.text for token in found[engine + 2 : engine + 2 + len(wanted)]]
+    except StopIteration:
+        raise BadStatement(f"table {table}: a list of columns expected: {_shown(standing, found)}") from None
+    if [token.keyword for token in found[:2]] != ["CREATE", "TABLE"] or table not in [t.name for t in found[2:columns]]:
+        raise BadStatement(f"CREATE TABLE {table} expected: {_shown(standing, found)}")
+    name = found[engine].name if engine < len(found) else ""
+    if name.removeprefix("Replicated") not in _ENGINES or arguments != wanted:
+        raise BadStatement(
+            f"table {table} stands with another engine or path in Keeper than eastwatch gives it, {' '.join(wanted)}: "
+            "nodes that lack it cannot be given it"
+        )
+    # The head goes as a whole: a UUID in it is that of one node's table.
+    return f"CREATE TABLE IF NOT EXISTS {table} {cluster.on} {standing[found[columns].start :]}"
 
 
 # --- statements

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from storage.bind import bind
-from storage.cluster import Cluster, is_definition, made_by, render
+from storage.cluster import Cluster, is_definition, made_again, made_by, render, rows_made_by
 from storage.engine import Engine, Settings
 from storage.errors import EngineUnavailable, QueryFailed, StorageError
 from storage.location import ServerLocation
@@ -123,6 +123,8 @@ class ClusterEngine:
     ) -> None:
         """See `Engine.execute`. Definitions become those of the cluster; where one breaks off, all may be run again.
 
+        CREATE TABLE makes a table that some nodes have already as it stands there, on the nodes that lack it.
+
         Raises:
             BadStatement: a definition that has no known form on a cluster.
         """
@@ -132,10 +134,10 @@ class ClusterEngine:
             return
         statements = render(sql, self._cluster)
         if not self._has_database:
-            self._once(lambda engine: engine.execute(self._cluster.create_database()))
+            self._define(self._cluster.create_database())
             self._has_database = True
         for statement in statements:
-            self._once(lambda engine, text=statement: engine.execute(text, parameters, settings=settings))
+            self._define(self._as_it_stands(statement), parameters, settings)
 
     def rendered(self, sql: str) -> list[str]:
         """What `execute` would run for a definition."""
@@ -254,6 +256,26 @@ class ClusterEngine:
     def _once(self, call: Callable[[ServerEngine], None], where: Callable[[], Sequence[Node]] | None = None) -> None:
         """`call` on the first node that can be connected to; what it began is not begun again elsewhere."""
         call(self._tried(where or self._entries, _answering))
+
+    def _define(
+        self, statement: str, parameters: Mapping[str, Any] | None = None, settings: Settings | None = None
+    ) -> None:
+        """Run a rendered definition, on the node that sends it on to all."""
+        self._once(lambda engine: engine.execute(statement, parameters, settings=settings))
+
+    def _as_it_stands(self, statement: str) -> str:
+        """`statement`, or, where it makes a table for rows that stands on some node, that table's own statement.
+
+        Keeper holds the columns and TTLs that a table's replicas have agreed on, and one that is made otherwise is
+        refused (METADATA_MISMATCH, INCOMPATIBLE_COLUMNS): retention, for one, has altered them since the migration.
+        A new shard has no replicas to agree with, and would keep its rows for ever.
+        """
+        table = rows_made_by(statement)
+        if not table:
+            return statement
+        names = {"cluster": self._cluster.name, "database": self._cluster.database, "table": table}
+        standing = self.query(load("storage/standing_table").text, names)["statement"].to_pylist()
+        return made_again(standing[0], table, self._cluster) if standing else statement
 
     def _catch_up(self, engine: ServerEngine, table: str) -> None:
         """Wait until `engine`'s replica of a table has what every other one has accepted."""

@@ -1,7 +1,8 @@
 """What migrations become on a cluster: every statement parses and runs on the engine, and none slips through unchanged.
 
 No server with Keeper is to be had here. ClickHouse's own in-process stand-in for it (`testkeeper`) lets chDB make
-replicated tables: it checks their columns, engines, settings and macros, but takes no inserts; ON CLUSTER is parsed.
+replicated tables: it checks their columns, engines, settings and macros, and compares a new replica with what Keeper
+holds of its table, but takes no inserts and no ALTERs (chDB opens no port to other replicas); ON CLUSTER is parsed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from storage import sql
-from storage.cluster import Cluster, is_definition, render
+from storage.cluster import Cluster, is_definition, made_again, render, rows_made_by
 from storage.cluster_engine import SETTINGS
 from storage.engine import Engine
 from storage.errors import BadStatement, QueryFailed
@@ -22,7 +23,7 @@ from storage.placement import EVERYWHERE, LOCAL, ROLLUPS, ROUTED, STRICT, Place,
 from storage.shards import LAYOUTS
 from storage.tokens import tables_read, tokens
 from tests.conftest import RunInProcess
-from tests.support.shards import unreplicated
+from tests.support.shards import replicated, unreplicated
 
 CLUSTER = Cluster("main", "eastwatch")
 ALL = [*definitions(), LAYOUTS]
@@ -36,7 +37,9 @@ ALTERS = [
     "ALTER TABLE `calls` MODIFY COLUMN `raw` TTL toDate(received_at) + INTERVAL 2 DAY",
     "ALTER TABLE calls MODIFY COLUMN raw REMOVE TTL",
     "ALTER TABLE calls REMOVE TTL",
-    "ALTER TABLE calls DROP PARTITION '2026-11-23'",
+    "ALTER TABLE `calls` DROP PARTITION ID '20261123'",
+    "ALTER TABLE `calls` MODIFY COMMENT 'kept for ever'",
+    "ALTER TABLE `calls` COMMENT COLUMN `raw` 'kept for ever'",
     "ALTER TABLE calls ADD COLUMN zone String AFTER mesh, ADD INDEX by_zone zone TYPE set(100) GRANULARITY 4",
     "ALTER TABLE edge_keys MODIFY TTL toDate(received_on) + INTERVAL 365 DAY",
 ]
@@ -172,6 +175,142 @@ def test_the_engine_makes_the_same_tables_replicated_and_distributed(
     ]
     assert len(paths) == len(set(paths))
     assert all(("{shard}" in row["engine_full"]) for row in cluster.values() if "Replicated" in row["engine"])
+
+
+ALTERED = """
+import json, sys
+from pathlib import Path
+from storage.embedded import EmbeddedEngine
+from storage.migrate import migrate
+from storage.retention import Retention, apply
+
+engine = EmbeddedEngine(Path(sys.argv[1]) / "single", memory_bytes=1 << 30)
+migrate(engine)
+apply(engine, Retention(minutes_days=0))
+for statement in json.load(open(f"{sys.argv[1]}/alters.json")):
+    engine.execute(statement)
+found = engine.query("SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase()")
+print(json.dumps({row["name"]: row["ddl"] for row in found.to_pylist()}))
+engine.close()
+"""
+
+JOIN = """
+import json, os, re, sys
+from chdb.state.sqlitelike import Connection
+from storage.cluster import Cluster, made_again
+
+connection = Connection(f"{sys.argv[1]}/data?config-file={sys.argv[1]}/config.xml")
+asked = json.load(open(f"{sys.argv[1]}/statements.json"))
+cluster = Cluster("main", "eastwatch")
+def made(statement, shard, replica):
+    statement = statement.replace(" ON CLUSTER 'main'", "")
+    try:
+        connection.query(statement.replace("{shard}", shard).replace("{replica}", replica))
+    except Exception as error:
+        return re.search(r"Code: (\\d+)", str(error))[1]
+    return ""
+def standing(database):
+    found = connection.query("SELECT name, create_table_query AS ddl FROM system.tables "
+                             f"WHERE database = '{database}'", "JSON").bytes()
+    return {row["name"]: row["ddl"] for row in json.loads(found)["data"]}
+said = {}
+for database, shard, replica in asked["nodes"]:
+    connection.query(f"CREATE DATABASE {database}")
+    connection.query(f"USE {database}")
+    stands = standing("eastwatch")
+    codes = {}
+    for number, (table, statement) in enumerate(asked["first" if database == "eastwatch" else "statements"]):
+        if table and database.startswith("mended_"):
+            statement = made_again(stands[table], table, cluster)
+        macros = ("{shard}", "{replica}") if database == "eastwatch" else (shard, replica)
+        codes[table or str(number)] = made(statement, *macros)
+    said[database] = {"codes": codes, "tables": standing(database)}
+print(json.dumps(said), flush=True)
+os._exit(0)
+"""
+
+NODES = [
+    ("eastwatch", "1", "r1"),
+    ("plain_replica", "1", "r2"),
+    ("plain_shard", "2", "r1"),
+    ("mended_replica", "1", "r3"),
+    ("mended_shard", "3", "r1"),
+]
+"""Servers in the order in which they join: a database each, the first with the macros of CONFIG."""
+
+
+def test_a_node_that_joins_gets_its_tables_as_they_stand(run_in_process: RunInProcess, tmp_path: Path) -> None:
+    """One process stands for all servers: the same paths in Keeper, other values of the macros.
+
+    Keeper's stand-in takes no ALTER: the first server's tables are made at once as ALTERs leave those of a single one.
+    """
+    more = [
+        "ALTER TABLE edge_keys MODIFY SETTING merge_max_block_size = 1024",
+        *(a for a in ALTERS if "ADD COLUMN" in a),
+    ]
+    (tmp_path / "alters.json").write_text(json.dumps(more))
+    altered = json.loads(run_in_process(ALTERED, tmp_path).stdout)
+    standing = {
+        table: replicated(re.sub(r"^CREATE TABLE \S+", f"CREATE TABLE eastwatch.{table}", altered[single], count=1))
+        for single in TABLES - {"shard_layouts"}
+        for table in [single + LOCAL if place_of(single) is Place.SHARDED else single]
+    }
+    statements = [(rows_made_by(statement), statement) for statement in STATEMENTS]
+    first = [(table, standing.get(table, statement)) for table, statement in statements]
+    (tmp_path / "config.xml").write_text(CONFIG)
+    (tmp_path / "statements.json").write_text(json.dumps({"nodes": NODES, "first": first, "statements": statements}))
+    said = json.loads(run_in_process(JOIN, tmp_path).stdout)
+
+    stands = said["eastwatch"]["tables"]
+    assert not any(said["eastwatch"]["codes"].values())
+    everywhere = {table for table in standing if " TTL " in standing[table] and table in EVERYWHERE}
+    sharded = {table for table in standing if " TTL " in standing[table] and table not in EVERYWHERE}
+    assert {"calls_local", "edges_1h_local"} < sharded and {"edge_keys", "ingest_positions"} < everywhere
+    # Without the mend: METADATA_MISMATCH, and on a new shard tables that keep everything.
+    refused = {node: {t for t, code in said[node]["codes"].items() if code == "342"} for node, *_ in NODES}
+    assert refused["plain_replica"] == everywhere | sharded
+    assert refused["plain_shard"] == everywhere
+    assert all(" TTL " not in said["plain_shard"]["tables"][table] for table in sharded)
+    for node, shard, replica in NODES[3:]:
+        assert not any(said[node]["codes"].values()), node
+        there = {
+            table: ddl.replace(f"{node}.", "eastwatch.")
+            .replace(f"/tables/{shard}/", "/tables/{shard}/")
+            .replace(f"'{shard}-{replica}'", "'{shard}-{replica}'")
+            .replace(f"'{replica}'", "'{replica}'")
+            for table, ddl in said[node]["tables"].items()
+        }
+        assert there == stands
+
+
+def test_a_table_that_stands_otherwise_is_no_model() -> None:
+    ddl = (
+        "CREATE TABLE eastwatch.calls_local UUID '3f1c' (`a (` String COMMENT 'ENGINE') "
+        "ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/eastwatch/calls_local', '{replica}') ORDER BY tuple()"
+    )
+    assert made_again(ddl, "calls_local", CLUSTER) == ddl.replace(
+        "CREATE TABLE eastwatch.calls_local UUID '3f1c'", "CREATE TABLE IF NOT EXISTS calls_local ON CLUSTER 'main'"
+    )
+    for other in (
+        ddl.replace("{shard}", "1"),
+        ddl.replace("'{replica}'", "'r1'"),
+        ddl.replace("ReplicatedMergeTree", "SharedMergeTree"),
+        ddl.replace("('/clickhouse/tables/{shard}/eastwatch/calls_local', '{replica}')", ""),
+        "CREATE TABLE eastwatch.calls_local (`a` String)",
+    ):
+        with pytest.raises(BadStatement, match="another engine or path in Keeper"):
+            made_again(other, "calls_local", CLUSTER)
+    for other in ("CREATE VIEW eastwatch.calls_local (a String) AS SELECT 1 AS a", ddl.replace(".calls_", ".spans_")):
+        with pytest.raises(BadStatement, match=r"CREATE TABLE calls_local expected|another engine"):
+            made_again(other, "calls_local", CLUSTER)
+    with pytest.raises(BadStatement, match="a list of columns expected"):
+        made_again("CREATE TABLE eastwatch.calls_local", "calls_local", CLUSTER)
+
+
+def test_only_tables_for_rows_are_made_as_they_stand() -> None:
+    rows = {name + LOCAL if place_of(name) is Place.SHARDED else name for name in TABLES}
+    assert {rows_made_by(statement) for statement in STATEMENTS} == {*rows, ""}
+    assert not any(rows_made_by(text) for sql in ALTERS for text in render(sql, CLUSTER))
 
 
 PLAN = """

@@ -34,7 +34,8 @@ from storage.connect import open_store
 from storage.engine import Engine
 from storage.errors import BadBatch, BadLocation, EngineUnavailable, StorageError
 from storage.migrate import definitions, migrations
-from storage.placement import ROUTED
+from storage.placement import LOCAL, ROUTED
+from storage.retention import Retention, apply
 from storage.shards import LAYOUTS, LEAD, Layout, announce, layouts, nodes, shard_of
 from storage.tables import CALLS, SPANS, TABLES
 from tests.collector.ingest.test_loop import batch, call
@@ -214,6 +215,34 @@ def test_who_joins_gets_its_tables_and_its_share(shards: Shards) -> None:
     assert len(done) == 2 and done[1].startswith("shards 1, 2 take what arrives from ")
     assert engine.extend(definitions()) == []
     engine.close()
+
+
+def test_who_joins_keeps_its_rows_as_long_as_the_others(shards: Shards) -> None:
+    shards.listed = 1
+    engine = shards.engine()
+    joining = shards.shards[1].direct
+    stands = (
+        "SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase() ORDER BY name"
+    )
+    # No row of these tests is as old as that.
+    kept = Retention(calls_days=3000, raw_days=2999, minutes_days=3000, hours_days=3001, days_days=3002)
+    apply(engine, kept)
+    before = {row["name"]: row["ddl"] for row in joining.query(stands).to_pylist()}
+    assert all(" TTL toDate(received_" in before[name] for name in ("calls_local", "edges_1h_local"))
+    joining.execute(f"DROP DATABASE {CLUSTER.database} SYNC")
+    joining.execute(f"CREATE DATABASE {CLUSTER.database}")
+    shards.listed = 2
+    try:
+        assert engine.extend(definitions())[0].startswith("node shard-2 lacked ")
+        assert {row["name"]: row["ddl"] for row in joining.query(stands).to_pylist()} == before
+        # Whoever applies the settings compares them with the entry server's tables, which have them.
+        assert apply(engine, kept) == []
+    finally:
+        shards.define("ALTER TABLE calls MODIFY COLUMN raw REMOVE TTL")
+        for row in shards.shards[0].direct.query(stands).to_pylist():
+            if " TTL " in row["ddl"]:
+                shards.define(f"ALTER TABLE {row['name'].removesuffix(LOCAL)} REMOVE TTL")
+        engine.close()
 
 
 def test_of_two_layouts_of_one_number_the_first_stands(shards: Shards, cluster: ClusterEngine) -> None:

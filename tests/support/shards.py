@@ -16,12 +16,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.cluster import Cluster, is_definition, render
+from storage.cluster import WINDOW_S, Cluster, render
 from storage.cluster_engine import ClusterEngine
 from storage.engine import Engine, Settings
 from storage.location import ServerLocation, parse
 from storage.migrate import definitions
-from storage.placement import EVERYWHERE, STRICT, local
+from storage.placement import EVERYWHERE, LOCAL, STRICT, local
 from storage.server import ServerEngine
 from storage.shards import LAYOUTS, Node
 from storage.sql import load
@@ -82,10 +82,19 @@ class Shards:
     def define(self, sql: str) -> None:
         """Run a definition on every server, in the form that a server without Keeper can run."""
         for statement in render(sql, CLUSTER):
-            for shard in self.shards:
-                shard.direct.execute(self._stand_in(shard, statement))
+            self.run(statement)
+
+    def run(self, statement: str, settings: Settings | None = None) -> None:
+        """Run a rendered definition on every server: what ON CLUSTER does, or the replicas of a table everywhere."""
+        if statement.startswith("ALTER") and " ON CLUSTER " not in statement:
+            self.shards[0].direct.execute(statement, settings=settings)
+            return
+        for shard in self.shards:
+            shard.direct.execute(self._stand_in(shard, statement), settings=settings)
 
     def _stand_in(self, shard: Shard, statement: str) -> str:
+        if statement.startswith("ALTER"):
+            return unreplicated(statement)
         made = _TABLE.match(statement[statement.index("CREATE") :])
         if made and "ENGINE = Distributed(" in statement:
             parts = [self._rows(shard, other, local(made[1])) for other in self.shards]
@@ -111,6 +120,20 @@ def unreplicated(statement: str) -> str:
     return statement.replace(" replicated_deduplication_window =", " non_replicated_deduplication_window =")
 
 
+def replicated(statement: str) -> str:
+    """What a cluster's `system.tables` says of a table: from what a single server says of its `unreplicated` one."""
+    named = re.match(r"CREATE TABLE \S+\.(\w+) ", statement)
+    assert named, statement
+    arguments = CLUSTER.replica(named[1].removesuffix(LOCAL))
+    statement = re.sub(
+        r" ENGINE = (\w*MergeTree)(?:\((\w*)\))?",
+        lambda made: f" ENGINE = Replicated{made[1]}({', '.join(filter(None, (arguments, made[2])))})",
+        statement,
+    )
+    windows = f" replicated_deduplication_window_seconds = {WINDOW_S}, replicated_deduplication_window ="
+    return statement.replace(" non_replicated_deduplication_window =", windows)
+
+
 class _StandIn(ClusterEngine):
     """Without what needs Keeper: definitions ON CLUSTER, and waiting for other replicas."""
 
@@ -126,23 +149,25 @@ class _StandIn(ClusterEngine):
         settings: Settings | None = None,
         external: Mapping[str, pa.Table] | None = None,
     ) -> pa.Table:
-        if sql != load("storage/bare_nodes").text:
-            return super().query(sql, parameters, settings=settings, external=external)
         # What clusterAllReplicas() would ask each server.
         here = sql.replace("clusterAllReplicas({cluster:String}, system.tables)", "system.tables")
+        if sql == load("storage/standing_table").text:
+            names = {name: value for name, value in (parameters or {}).items() if name != "cluster"}
+            found = self._shards.shards[0].direct.query(here, names)
+            return pa.table({"statement": [replicated(text) for text in found["statement"].to_pylist()]})
+        if sql != load("storage/bare_nodes").text:
+            return super().query(sql, parameters, settings=settings, external=external)
         here = here.replace("hostName()", "{cluster:String}")
         return pa.concat_tables(
             shard.direct.query(here, {**(parameters or {}), "cluster": f"shard-{shard.number}"})
             for shard in self._shards.shards
         )
 
-    def execute(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, *, settings: Settings | None = None
+    def _define(
+        self, statement: str, parameters: Mapping[str, Any] | None = None, settings: Settings | None = None
     ) -> None:
-        if is_definition(sql):
-            self._shards.define(sql)
-        else:
-            super().execute(sql, parameters, settings=settings)
+        del parameters
+        self._shards.run(statement, settings)
 
     def _catch_up(self, engine: ServerEngine, table: str) -> None:
         del engine
