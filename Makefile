@@ -39,7 +39,7 @@ lint: setup-dev ## ruff, import rules, pyright
 	$(BIN)/lint-imports
 	$(BIN)/pyright --level error
 
-bench: setup-dev ## every benchmark, tables on stdout
+bench: setup-dev ## how fast records come in, the table on stdout (the others: docs/performance.md)
 	$(BIN)/python -m benchmarks.ingest
 
 docs: setup-dev ## write the generated parts of the documentation, and check all of it

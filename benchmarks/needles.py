@@ -95,7 +95,7 @@ def needles(engine: Engine, searches: int, since: datetime, until: datetime, see
     yield Needle("request id", "search/calls_by_request", [{"request_id": row["request_id"], **ALWAYS} for row in rows])
     absent = [{"request_id": f"{random.bytes(4).hex()}-absent", **ALWAYS} for _ in range(searches)]
     yield Needle("request id that is not there", "search/calls_by_request", absent)
-    named = "source_principal, destination_ip, destination_namespace, destination_service, path, ts"
+    named = "source_principal, source_ip, destination_ip, destination_namespace, destination_service, path, ts"
     rows = [
         row for row in _sample(engine, "calls", named, 4 * searches, since, until, random) if row["source_principal"]
     ][:searches]
@@ -106,7 +106,8 @@ def needles(engine: Engine, searches: int, since: datetime, until: datetime, see
             "search/calls_by_principal",
             [{"principal": row["source_principal"], **span} for row, span in zip(rows, spans, strict=True)],
         )
-        addresses = [".".join(str(byte) for byte in row["destination_ip"][12:]) for row in rows]
+        sides = ("destination_ip", "source_ip")
+        addresses = [".".join(str(byte) for byte in row[sides[place % 2]][12:]) for place, row in enumerate(rows)]
         yield Needle(
             f"address, in {label}",
             "search/calls_by_address",

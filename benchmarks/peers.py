@@ -39,12 +39,14 @@ from benchmarks import peers_agents as agents
 from benchmarks.ingest import end_to_end, fill
 from benchmarks.peers_sink import RunningSink, running_sink
 from benchmarks.workload import span_messages
+from collector.ingest.options import IngestOptions
 from tests.support.kafka_broker import kafka_broker
 
 SPANS = "otlp_proto spans, many a message"
 PEERS = ("collector", "collector-acked", "eastwatch", "rotel")
 BASE = "collector"
 PER_MESSAGE = 1_000
+BATCH_MB = IngestOptions().within_memory().batch_bytes >> 20
 
 UNSTORED = ("spans given up as delivered while the destination refused all",)
 DOES = (
@@ -65,7 +67,13 @@ DOES = (
         "what was answered and not exported is lost",
     ),
     UNSTORED,
-    ("batches", "8 192 spans", "one message (1 000 spans)", "up to 128 MiB of messages", "8 192 spans"),
+    (
+        "batches",
+        "8 192 spans",
+        "one message (1 000 spans)",
+        f"up to {BATCH_MB} MiB of messages",
+        "8 192 spans",
+    ),
     ("each span as", "texts and maps of texts", "the same", "typed columns, and a map", "texts and maps of texts"),
     ("caller, callee, operation, edge", "no", "no", "yes", "no"),
     ("rollups, client and server paired", "no", "no", "yes, in the figure", "no"),

@@ -37,7 +37,7 @@ from tests.support.kafka_broker import KafkaBroker, free_ports, kafka_broker
 from tests.support.poll import poll
 
 EVERY_S = 10.0
-KEPT = {"retention.bytes": str(256 << 20), "segment.bytes": str(64 << 20)}
+KEPT = {"retention.bytes": str(2 << 30), "segment.bytes": str(64 << 20)}
 """Of a partition's messages: half an hour of them would fill the disk."""
 STOP_LIMIT_S = 60.0
 LEAST_DERIVED = 0.8

@@ -76,10 +76,15 @@ class MeasuredEngine:
 
 
 class TelemetryMeasures:
-    """`collector.ingest.measures.Measures`, sent on."""
+    """`collector.ingest.measures.Measures`, sent on.
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    Args:
+        labels: of every lag: two sources may read topics of one name, on two Kafkas or in two groups.
+    """
+
+    def __init__(self, telemetry: Telemetry, **labels: Label) -> None:
         self._telemetry = telemetry
+        self._labels = labels
 
     def decoded(self, format: str, seconds: float, size_bytes: int) -> None:
         """See `Measures.decoded`."""
@@ -88,11 +93,11 @@ class TelemetryMeasures:
 
     def lag(self, topic: str, partition: int, messages: int) -> None:
         """See `Measures.lag`."""
-        self._telemetry.record("eastwatch.source.lag", messages, topic=topic, partition=partition)
+        self._telemetry.record("eastwatch.source.lag", messages, topic=topic, partition=partition, **self._labels)
 
     def gone(self, topic: str, partition: int) -> None:
         """See `Measures.gone`."""
-        self._telemetry.forget("eastwatch.source.lag", topic=topic, partition=partition)
+        self._telemetry.forget("eastwatch.source.lag", topic=topic, partition=partition, **self._labels)
 
 
 def measured(engine: Engine, telemetry: Telemetry) -> Engine:

@@ -61,17 +61,19 @@ class RetentionJob:
     def sweep(self) -> None:
         """One run. An engine that fails is told, and asked again in the next."""
         try:
-            swept = enforce(self._engine, self._budget_bytes, self._clock.now().date())
+            swept = enforce(self._engine, self._budget_bytes, self._clock.now().date(), dropped=self._tell)
         except StorageError as error:
             self._tell_once(str(error), f"{error}; it is tried again")
             return
-        for one in swept.dropped:
-            self._telemetry.count("eastwatch.retention.dropped", one.disk_bytes, table=one.table)
         self._telemetry.record("eastwatch.store.disk", swept.held_bytes)
         self._telemetry.record("eastwatch.store.over_budget", swept.over_bytes)
-        for line in told(swept):
-            self._notice(f"retention: dropped {line}, to fit into {gigabytes(self._budget_bytes)}")
         self._tell_once("over" if swept.over_bytes else "", told_over(swept))
+
+    def _tell(self, gone: Sequence[Holding]) -> None:
+        for one in gone:
+            self._telemetry.count("eastwatch.retention.dropped", one.disk_bytes, table=one.table)
+        for line in told(gone):
+            self._notice(f"retention: dropped {line}, to fit into {gigabytes(self._budget_bytes)}")
 
     def _tell_once(self, trouble: str, text: str) -> None:
         """Say `text` where `trouble` is another than at the last run; empty = none."""
@@ -88,9 +90,9 @@ class RetentionJob:
             self.defect = error
 
 
-def told(sweep: Sweep) -> Iterator[str]:
+def told(dropped: Sequence[Holding]) -> Iterator[str]:
     """A line for each day that went (or would go)."""
-    for day, group in groupby(sweep.dropped, lambda one: one.day):
+    for day, group in groupby(dropped, lambda one: one.day):
         gone = list(group)
         rows = ", ".join(f"{one.rows:,} {one.table}" for one in gone)
         yield f"what arrived on {day}: {rows}, {gigabytes(_sum(gone))} on disk"

@@ -151,7 +151,7 @@ class SourceRun:
         """Open the source and ingest it until it ends, breaks or `stop` is called."""
         place, url = self._place, self._url
         bounds = BoundsBook(place.engine, group=url.group if isinstance(url, KafkaUrl) else "")
-        measures = TelemetryMeasures(place.telemetry)
+        measures = TelemetryMeasures(place.telemetry, source=self.label)
         source = open_source(
             url,
             bounds,

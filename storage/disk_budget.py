@@ -10,9 +10,10 @@ as fast as it comes, in silence. Then the sweep says that it is over.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 
 from storage.arrow_types import quoted
 from storage.engine import Engine
@@ -79,20 +80,42 @@ def plan(held: Sequence[Holding], budget_bytes: int, today: date) -> Sweep:
     return Sweep(dropped, left, budget_bytes)
 
 
-def enforce(engine: Engine, budget_bytes: int, today: date, *, dry_run: bool = False) -> Sweep:
+def enforce(
+    engine: Engine,
+    budget_bytes: int,
+    today: date,
+    *,
+    dry_run: bool = False,
+    dropped: Callable[[Sequence[Holding]], None] = lambda _gone: None,
+) -> Sweep:
     """Drop what `plan` says, day by day; with `dry_run` only say it.
+
+    Args:
+        dropped: hears of each day as it goes, also of the tables of a day that were through when the engine failed.
 
     Raises:
         StorageError: the engine failed; days that are gone by then stay gone, the next run goes on.
     """
     sweep = plan(holdings(engine), budget_bytes, today)
-    for one in () if dry_run else sweep.dropped:
-        # The engine refuses to drop more than 50 GB at once unless it is told that this is meant.
-        engine.execute(
-            f"ALTER TABLE {quoted(one.table)} DROP PARTITION ID '{one.day:%Y%m%d}'",
-            settings={"max_partition_size_to_drop": 0},
-        )
+    for _, day in groupby(() if dry_run else sweep.dropped, lambda one: one.day):
+        gone: list[Holding] = []
+        try:
+            for one in day:
+                _drop(engine, one)
+                gone.append(one)
+        finally:
+            if gone:
+                dropped(gone)
     return sweep
+
+
+def _drop(engine: Engine, held: Holding) -> None:
+    # The engine refuses to drop more than 50 GB at once unless it is told that this is meant. A node of a cluster that
+    # is away drops its own when it comes back, and is no failure.
+    engine.execute(
+        f"ALTER TABLE {quoted(held.table)} DROP PARTITION ID '{held.day:%Y%m%d}'",
+        settings={"max_partition_size_to_drop": 0, "distributed_ddl_output_mode": "null_status_on_timeout"},
+    )
 
 
 def _day(partition: str) -> date | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from storage.connect import open_store
 from storage.engine import Engine
 from storage.errors import BadLocation
 from storage.migrate import check, migrate
-from storage.retention import apply
+from storage.retention import Change, apply
 
 StoreOption = Annotated[
     str | None,
@@ -44,7 +45,7 @@ def settings_of(ctx: typer.Context, store: str | None = None, config: Path | Non
 
 
 def open_for_writing(settings: Settings) -> Engine:
-    """The store, brought up to this version's tables and the settings' retention.
+    """The store, brought up to this version's tables and the settings' retention; changes of it are told on stderr.
 
     Raises:
         StorageError: it cannot be opened or migrated.
@@ -52,7 +53,9 @@ def open_for_writing(settings: Settings) -> Engine:
     engine = open_store(settings.store, memory_bytes=settings.memory_bytes)
     try:
         migrate(engine)
-        apply(engine, settings.retention)
+        for change in apply(engine, settings.retention):
+            if change.before is not None:
+                sys.stderr.write(f"retention: {changed(change)}\n")
     except BaseException:
         engine.close()
         raise
@@ -76,3 +79,13 @@ def open_for_reading(settings: Settings) -> Engine:
         engine.close()
         raise
     return engine
+
+
+def changed(change: Change) -> str:
+    """What a change of retention means, in words."""
+    what = f"{change.column} of {change.table}" if change.column else change.table
+    return f"{what} kept {_age(change.days)}, {_age(change.before or 0)} until now"
+
+
+def _age(days: int) -> str:
+    return f"{days} days" if days else "for ever"

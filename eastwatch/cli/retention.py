@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
+from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, open_for_writing, settings_of
 from eastwatch.retention_job import gigabytes, told, told_over
 from storage.disk_budget import RAW, Holding, Sweep, enforce, holdings
 
@@ -24,7 +24,7 @@ def retention(
 ) -> None:
     """Drop the oldest days until the store fits into retention.disk_bytes, and show what it holds."""
     settings = settings_of(ctx, store, config)
-    engine = open_for_writing(settings)
+    engine = open_for_reading(settings) if dry_run else open_for_writing(settings)
     try:
         sweep = enforce(engine, settings.retention.disk_bytes, datetime.now(UTC).date(), dry_run=dry_run)
         held = holdings(engine)
@@ -56,7 +56,7 @@ def _one(held: Holding) -> dict[str, Any]:
 
 
 def _print(location: str, held: Sequence[Holding], sweep: Sweep, *, dry_run: bool) -> None:
-    for line in told(sweep):
+    for line in told(sweep.dropped):
         sys.stdout.write(f"{'would drop' if dry_run else 'dropped'}  {line}\n")
     for day in sorted({one.day for one in held if one.table in RAW and one.day}):
         sys.stdout.write(f"{day}  {gigabytes(_bytes(held, day)):>10}\n")

@@ -1,7 +1,7 @@
--- Parts are merged ten at a time: by default a row is rewritten several times while the first millions arrive.
 -- One request or connection as one proxy saw it. Partitioned by arrival, so that recorded data of any year lands in one
 -- partition. Ordered by edge: rows of one edge are alike (they compress), and a service, principal or path narrows edges first.
--- Codecs, key and indexes by measurement (ADR 008): DURATION and START_TIME of Envoy are whole milliseconds, hence GCD.
+-- Codecs, key, indexes, and how parts are kept and merged, by measurement (ADR 008): DURATION and START_TIME of Envoy are whole
+-- milliseconds, hence GCD.
 CREATE TABLE calls (
     ts                    DateTime64(6, 'UTC') CODEC(GCD, Delta, T64, ZSTD(1)),
     received_at           DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),

@@ -194,7 +194,8 @@ def test_the_lag_of_each_partition_and_no_record_twice(kafka: KafkaBroker, tmp_p
         poll(lambda: running.ask("/readyz")[0] == 200, "readiness", LIMIT_S)
         send(range(40, 60))
         poll(lambda: running.metric(stored) == 20, "what was sent", LIMIT_S)
-        lags = [f'eastwatch_source_lag{{partition="{n}",topic="{topic}"}} 0.0\n' for n in (0, 1)]
+        labels = [f'partition="{n}",source="{source}",topic="{topic}"' for n in (0, 1)]
+        lags = [f"eastwatch_source_lag{{{each}}} 0.0\n" for each in labels]
         poll(lambda: all(lag in running.ask("/metrics")[1] for lag in lags), "no lag", LIMIT_S)
         assert f"ok    source {source}\n" in running.ask("/readyz")[1]
     edges = eastwatch_json("map", "--store", f"chdb:{tmp_path}/store")["edges"]

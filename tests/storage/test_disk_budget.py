@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.conform import conform
 from storage.disk_budget import RAW, Holding, enforce, holdings, plan
 from storage.engine import Engine
+from storage.errors import EngineUnavailable
 from storage.tables import CALLS, DEAD_LETTERS, SPANS
 
 TODAY = date(2026, 11, 23)
@@ -129,6 +132,25 @@ def test_days_are_dropped_from_a_store(engine: Engine) -> None:
     assert not enforce(engine, before - size[3] - 1, TODAY).dropped
     assert enforce(engine, 1, TODAY).over_bytes == total(engine) - 1
     assert days_of(engine, "calls") == [day(0)]
+
+
+def test_a_day_that_goes_in_part_is_told_for_that_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for back in (2, 1, 0):
+        store(engine, back)
+    told: list[Holding] = []
+    execute = engine.execute
+
+    def failing(sql: str, *arguments: Any, **more: Any) -> None:
+        if "`spans` DROP PARTITION" in sql:
+            raise EngineUnavailable("gone in between")
+        execute(sql, *arguments, **more)
+
+    monkeypatch.setattr(engine, "execute", failing)
+    with pytest.raises(EngineUnavailable):
+        enforce(engine, 1, TODAY, dropped=told.extend)
+    gone = {(one.table, one.day) for one in told}
+    assert ("calls", day(2)) in gone and not gone & {("spans", day(2)), ("calls", day(1))}
+    assert days_of(engine, "calls") == [day(1), day(0)] and days_of(engine, "spans") == [day(2), day(1), day(0)]
 
 
 def test_a_batch_that_is_replayed_after_its_day_went_is_counted_once(engine: Engine) -> None:
