@@ -6,7 +6,8 @@ Records that cannot be used are stored as dead letters, and the answer is a part
 
 The standard library's threading server is enough and brings nothing to keep up to date: a sender keeps one connection
 open and sends batches, so there are few connections, and a thread that waits for the store is what back-pressure is.
-Everything is bounded: connections, requests at work, bytes before and after inflation, seconds.
+Everything is bounded: connections, requests at work, bytes before and after inflation, of one request and of all that
+are in memory, seconds.
 
 Answers follow the OTLP/HTTP specification: 400 where sending again is useless, 429 and 503 with `Retry-After` where it
 is not; errors carry a `google.rpc.Status` in the request's encoding.
@@ -20,7 +21,6 @@ import socketserver
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 from pydantic import Field
@@ -36,6 +37,8 @@ from collector.contract import Batch
 from collector.decode.otlp.json_form import NotOtlp, to_protobuf
 from collector.decode.otlp.schema import Signal, to_message
 from collector.decode.otlp.wire import NotProtobuf, signal_of
+from collector.sources.inflate import Broken, TooLarge, gunzip
+from collector.sources.room import Place, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 # google.rpc.Code
 _CODES = {400: 3, 404: 5, 405: 12, 408: 4, 411: 3, 413: 3, 415: 3, 429: 8, 431: 3, 501: 12, 503: 14}
 _PIECE = 1 << 16
+GZIP_MOST = 1032
+"""Deflate makes no more of a byte than this many."""
+WAITING_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,10 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], submit: Submit, limits: RequestLimits) -> None:
+    def __init__(self, address: tuple[str, int], submit: Submit, limits: RequestLimits, waiting_bytes: int) -> None:
         self.submit = submit
         self.limits = limits
+        self.room = Room(waiting_bytes)
         self.places = threading.BoundedSemaphore(limits.at_work)
         self.closing = False
         self._lock = threading.Lock()
@@ -185,8 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not places.acquire(timeout=self.server.limits.patience_s):
                 raise Refused(503, "too many requests at once", retry_after_s=2, close=True)
             try:
-                protobuf = _checked(self._body(), encoding, signal)
-                rejected = self._store(protobuf, self.path)
+                with self.server.room.place() as place:
+                    rejected = self._store(self._request(place, encoding, signal), self.path)
             finally:
                 places.release()
         except Refused as refusal:
@@ -211,18 +218,46 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(415, f"content-type {encoding[:60]!r}, expected {_PROTOBUF} or {_JSON}", close=True)
         return encoding
 
-    def _body(self) -> bytes:
+    def _request(self, place: Place, encoding: str, signal: Signal) -> bytes:
+        protobuf = _checked(self._body(place), encoding, signal)
+        place.resize(min(len(protobuf), place.size_bytes))
+        return protobuf
+
+    def _take(self, place: Place, size_bytes: int) -> None:
+        if not place.resize(size_bytes, self.server.limits.patience_s):
+            raise Refused(503, "too many bytes of requests at once", retry_after_s=2, close=True)
+
+    def _body(self, place: Place) -> bytes:
         compression = self.headers.get("content-encoding", "identity").strip().lower()
         if compression not in ("identity", "", "gzip"):
             raise Refused(415, f"content-encoding {compression[:60]!r}, expected gzip or none", close=True)
         self.connection.settimeout(self.server.limits.request_s)
         try:
-            body = self._chunks() if self._is_chunked() else self._sized()
+            body = self._chunks(place) if self._is_chunked() else self._sized(place)
         except TimeoutError:
             raise Refused(408, "the body did not arrive in time", close=True) from None
         finally:
             self.connection.settimeout(self.server.limits.idle_s)
-        return _inflate(body, self.server.limits.inflated_bytes) if compression == "gzip" else body
+        if compression != "gzip":
+            return body
+        inflated = self._inflated(place, body)
+        place.resize(len(inflated))
+        return inflated
+
+    def _inflated(self, place: Place, body: bytes) -> bytes:
+        limit = self.server.limits.inflated_bytes
+        most = min(limit, len(body) * GZIP_MOST)
+        # gzip ends with the size of what it holds. Of several members it is that of the last; and anyone can lie.
+        said = int.from_bytes(body[-4:], "little")
+        if said < most:
+            self._take(place, len(body) + said)
+            with suppress(TooLarge):
+                return _inflate(body, said)
+        self._take(place, len(body) + most)
+        try:
+            return _inflate(body, limit)
+        except TooLarge:
+            raise Refused(413, f"the body inflates to more than {limit} bytes") from None
 
     def _is_chunked(self) -> bool:
         coding = self.headers.get("transfer-encoding")
@@ -232,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(501, "transfer-encoding: expected chunked alone", close=True)
         return True
 
-    def _sized(self) -> bytes:
+    def _sized(self, place: Place) -> bytes:
         given = self.headers.get("content-length")
         if given is None:
             raise Refused(411, "no content-length", close=True)
@@ -240,9 +275,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(400, "content-length is no number", close=True)
         if len(given) > 18 or int(given) > self.server.limits.body_bytes:
             raise self._too_large()
+        self._take(place, int(given))
         return self._exactly(int(given), time.monotonic() + self.server.limits.request_s)
 
-    def _chunks(self) -> bytes:
+    def _chunks(self, place: Place) -> bytes:
         until = time.monotonic() + self.server.limits.request_s
         body = bytearray()
         while True:
@@ -258,6 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise self._too_large()
             if size == 0:
                 break
+            self._take(place, len(body) + size)
             body += self._exactly(size, until)
             if self.rfile.readline(3) not in (b"\r\n", b"\n"):
                 raise Refused(400, "malformed chunk", close=True)
@@ -281,12 +318,14 @@ class _Handler(BaseHTTPRequestHandler):
         return Refused(413, f"the body is larger than {self.server.limits.body_bytes} bytes", close=True)
 
     def _store(self, protobuf: bytes, path: str) -> Rejected | None:
+        bounds = pa.py_buffer(np.array([0, len(protobuf)], np.int64))
         batch = Batch(
             cluster_id="otlp",
             topic=path,
             topic_id="",
             partition=0,
-            values=pa.array([protobuf], pa.large_binary()),
+            # Without a copy: it is held here until it is stored.
+            values=pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, bounds, pa.py_buffer(protobuf)]),
             offsets=pa.array([0], pa.int64()),
         )
         try:
@@ -358,21 +397,10 @@ def _varint(number: int) -> bytes:
 
 
 def _inflate(body: bytes, limit: int) -> bytes:
-    """gunzip, several members too, never holding more than `limit` bytes."""
-    out = bytearray()
-    rest = body
-    while rest:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            out += member.decompress(rest, limit - len(out) + 1)
-        except zlib.error as error:
-            raise Refused(400, f"the body is no gzip: {error}") from None
-        if len(out) > limit:
-            raise Refused(413, f"the body inflates to more than {limit} bytes")
-        if not member.eof:
-            raise Refused(400, "the gzip body ends early")
-        rest = member.unused_data
-    return bytes(out)
+    try:
+        return gunzip(body, limit)
+    except Broken as error:
+        raise Refused(400, f"the body is no gzip: {error}") from None
 
 
 def _checked(body: bytes, encoding: str, signal: Signal) -> bytes:
@@ -415,15 +443,23 @@ class Receiver:
         self._server.end(within_s)
 
 
-def serve(address: tuple[str, int], submit: Submit, limits: RequestLimits | None = None) -> Receiver:
+def serve(
+    address: tuple[str, int],
+    submit: Submit,
+    limits: RequestLimits | None = None,
+    *,
+    waiting_bytes: int = WAITING_BYTES,
+) -> Receiver:
     """Listen on `address` (port 0 = any free one) until `close`.
 
     Args:
         address: host (an address; 127.0.0.1 keeps strangers out) and port.
         submit: called from request threads, several at once, one request each, already known to be OTLP protobuf.
         limits: see `RequestLimits`.
+        waiting_bytes: of all requests in memory, inflated, until they are answered; one alone may take more. One for
+            which there is no room within `patience_s` is told to come back later.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    return Receiver(_Server(address, submit, limits or RequestLimits()))
+    return Receiver(_Server(address, submit, limits or RequestLimits(), waiting_bytes))

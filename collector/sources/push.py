@@ -64,7 +64,7 @@ class PushSource:
         self._lease = Lease()
         self._last_at = clock.monotonic()
         try:
-            self._server = serve((url.host, url.port), self.submit, limits)
+            self._server = serve((url.host, url.port), self.submit, limits, waiting_bytes=options.waiting_bytes)
         except OSError as error:
             why = error.strerror or error
             raise SourceUnavailable(f"{url.label}: {why}, expected a free address of this machine") from None

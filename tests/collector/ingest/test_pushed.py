@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import threading
@@ -24,6 +25,7 @@ from collector.sources.otlp_http import RequestLimits
 from collector.sources.push import PushSource
 from collector.sources.urls import OtlpUrl
 from storage.engine import Engine
+from tests.support.poll import poll
 
 LINE = '{"ts":"2026-01-01T00:00:01Z","destination_service":"cart","request_id":"r","status":200}'
 
@@ -55,11 +57,19 @@ def receiving(engine: Engine) -> Generator[tuple[int, Ingest]]:
 
 
 def post(port: int, path: str, body: bytes | str, kind: str = "application/x-protobuf") -> tuple[int, bytes]:
+    status, _, answer = send(port, path, body, kind)
+    return status, answer
+
+
+def send(
+    port: int, path: str, body: bytes | str, kind: str = "application/x-protobuf", encoding: str = "identity"
+) -> tuple[int, Any, bytes]:
+    """Status, headers and body of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request("POST", path, body, {"content-type": kind})
+        connection.request("POST", path, body, {"content-type": kind, "content-encoding": encoding})
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.headers, response.read()
     finally:
         connection.close()
 
@@ -144,3 +154,43 @@ def test_a_partial_success_in_json(engine: Engine) -> None:
     told = json.loads(answer)["partialSuccess"]
     assert told["rejectedDataPoints"] == "1"
     assert told["errorMessage"]
+
+
+def test_more_bytes_than_the_memory_has_room_for_come_back_later() -> None:
+    options = IngestOptions(memory_bytes=64 << 20)
+    source = PushSource(OtlpUrl("127.0.0.1", 0), SystemClock(), options, RequestLimits(patience_s=0.1))
+    large = logs(*[LINE + " " * 1_000_000] * 10)
+    assert len(large) > options.waiting_bytes
+    answers: list[int] = []
+
+    def store_one() -> None:
+        (cut,) = poll(lambda: source.poll(0.2, room=True), "a request", 30)
+        source.stored(cut)
+
+    # A request alone is let in however large it is; nothing beside it, as long as it waits.
+    sender = threading.Thread(target=lambda: answers.append(post(source.port, "/v1/logs", large)[0]))
+    sender.start()
+    try:
+        poll(lambda: source._size(), "the large one", 30)  # pyright: ignore[reportPrivateUsage]
+        for body, encoding in ((logs(LINE), "identity"), (gzip.compress(logs(LINE)), "gzip")):
+            status, headers, _ = send(source.port, "/v1/logs", body, encoding=encoding)
+            assert (status, headers["retry-after"]) == (503, "2")
+        store_one()
+        sender.join(30)
+        assert answers == [200]
+        # Compressed ones count with what they inflate to, also where they say that it is less.
+        half = logs(LINE + " " * (options.waiting_bytes // 2 + 1000))
+        honest = gzip.compress(half)
+        sender = threading.Thread(
+            target=lambda: answers.append(send(source.port, "/v1/logs", honest, encoding="gzip")[0])
+        )
+        sender.start()
+        poll(lambda: source._size(), "the compressed one", 30)  # pyright: ignore[reportPrivateUsage]
+        for body in (honest, honest + gzip.compress(b"")):
+            assert send(source.port, "/v1/logs", body, encoding="gzip")[0] == 503
+        store_one()
+        sender.join(30)
+        assert answers == [200, 200]
+    finally:
+        source.close()
+        sender.join(30)
