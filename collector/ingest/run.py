@@ -37,6 +37,8 @@ from storage.errors import StorageError
 POLL_S = 0.2
 KEEP_ALIVE_S = 1.0
 """Seconds a reader waits for room downstream before it looks after its source again."""
+LEAVE_S = 5.0
+"""Seconds that readers get beyond `drain_s`, all of them together: to commit and to leave their groups."""
 ABANDON_S = 2.0
 """Seconds that what hangs in the engine gets to end once `drain_s` is over."""
 PREPARED_AHEAD = 2
@@ -193,8 +195,9 @@ class Ingest:
             self._watch(readers)
         finally:
             self._end()
+            until = self._clock.monotonic() + self._options.drain_s + LEAVE_S
             for reader in readers:
-                reader.join(self._options.drain_s + 5)
+                reader.join(max(0.0, until - self._clock.monotonic()))
             self._abandon.set()
             decode.close()
             write_is_fed = decode.join(ABANDON_S)
@@ -299,16 +302,16 @@ class Ingest:
         mailbox.outstanding += 1
         self.counters.read(len(cut.batch.values), cut.size_bytes)
         item = _Item(cut, cut.size_bytes, mailbox)
-        while not self._admit(item) or not decode.submit(item, KEEP_ALIVE_S):
+        while self._may_drain():
+            if self._admit(item) and decode.submit(item, KEEP_ALIVE_S):
+                return
             decode.poll()
             write.poll()
-            if not self._may_drain():
-                self._refuse(item, 0)
-                return
             # The engine takes its time. A consumer that does not poll for long is thrown out of its group.
             self._hear(mailbox)
             mailbox.source.commit()
             mailbox.source.poll(0, room=False)
+        self._refuse(item, 0)
 
     def _admit(self, item: _Item) -> bool:
         item.admitted = item.admitted or self._flight.enter(item.size_bytes, KEEP_ALIVE_S)
@@ -356,10 +359,12 @@ class Ingest:
         if not cut.answered:
             self._judge(item, prepared)
         try:
-            write.submit((item, prepared))
+            taken = write.submit((item, prepared))
         except Exception:
             self.counters.refused(prepared.records)
             raise
+        if not taken:
+            self._refuse(item, prepared.records)
 
     def _claim(self, cut: Cut, received_at: datetime, label: str, state: str) -> Bounds:
         if not cut.replayable:

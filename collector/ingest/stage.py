@@ -6,8 +6,8 @@ inside, `close` says that nothing follows, `join` waits for the end.
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -25,24 +25,29 @@ class Stage(Generic[T]):
     ) -> None:
         self._handle = handle
         self._discard = discard or (lambda _item: None)
-        self._items: queue.Queue[T | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._items: deque[T] = deque()
+        self._change = threading.Condition()
         self._error: Exception | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"eastwatch-{name}", daemon=True)
         self._thread.start()
 
     def submit(self, item: T, timeout_s: float | None = None) -> bool:
-        """Queue `item`, waiting while the stage is full; False when there was no room for it within `timeout_s`.
+        """Queue `item`, waiting while the stage is full; False when `timeout_s` did not make room for it, or `close`
+        came first.
 
         Raises:
             Exception: the one that stopped the stage.
         """
         self.poll()
-        try:
-            self._items.put(item, timeout=timeout_s)
-        except queue.Full:
-            return False
-        return True
+        with self._change:
+            self._change.wait_for(lambda: self._closed or len(self._items) < self._capacity, timeout_s)
+            taken = not self._closed and len(self._items) < self._capacity
+            if taken:
+                self._items.append(item)
+                self._change.notify_all()
+        return taken
 
     def poll(self) -> None:
         """Raise the exception that stopped the stage, if one did."""
@@ -50,18 +55,26 @@ class Stage(Generic[T]):
             raise self._error
 
     def close(self) -> None:
-        """Nothing more will be submitted."""
-        if not self._closed:
+        """Take nothing more; what is queued is handled still. Returns at once, however full the stage is."""
+        with self._change:
             self._closed = True
-            self._items.put(None)
+            self._change.notify_all()
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until all items are handled; False when that took longer than `timeout_s`."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _next(self) -> T | None:
+        with self._change:
+            self._change.wait_for(lambda: self._closed or self._items)
+            if not self._items:
+                return None
+            self._change.notify_all()
+            return self._items.popleft()
+
     def _run(self) -> None:
-        while (item := self._items.get()) is not None:
+        while (item := self._next()) is not None:
             if self._error is not None:
                 self._discard(item)
                 continue

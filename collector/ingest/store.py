@@ -23,6 +23,8 @@ from storage.tables import EDGE_KEYS
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 15.0
+MOST_ANNOUNCED = 500_000
+"""Edge ids that are remembered as announced; some 35 MB. The ids of one batch come on top."""
 
 R = TypeVar("R")
 
@@ -69,7 +71,7 @@ class Patience:
 
 
 class Announced:
-    """Edge ids that stand in `edge_keys` for a day already; a few thousand numbers."""
+    """Edge ids that stand in `edge_keys` for a day already; a few thousand numbers, at most about `MOST_ANNOUNCED`."""
 
     def __init__(self) -> None:
         self._day: date | None = None
@@ -85,7 +87,9 @@ class Announced:
 
     def add(self, keys: pa.RecordBatch, day: date) -> None:
         """`keys` are in the store."""
-        if day != self._day:
+        # Names come from telemetry: who varies them makes ids without an end. Forgotten ones are announced again, which
+        # is harmless: `edge_keys` keeps one row of each id.
+        if day != self._day or len(self._ids) >= MOST_ANNOUNCED:
             self._day, self._ids = day, set()
         self._ids.update(pc.unique(keys.column(EDGE_KEYS.names[0])).to_pylist())
 

@@ -25,7 +25,7 @@ from collector.decode.limits import Limits
 from collector.ingest.bounds import BoundsBook
 from collector.ingest.decoders import DecoderCache
 from collector.ingest.options import BATCHES_AT_ONCE, MEMORY_FACTOR, IngestOptions
-from collector.ingest.run import ABANDON_S, Ingest
+from collector.ingest.run import ABANDON_S, KEEP_ALIVE_S, PREPARED_AHEAD, Ingest
 from collector.sources.files import FileSource
 from collector.sources.memory import MemorySource
 from collector.sources.options import KafkaOptions
@@ -610,26 +610,72 @@ def test_what_follows_at_the_end_of_the_input_has_all_the_time(engine: Engine) -
     assert exact(engine) == once(1)
 
 
+@pytest.mark.parametrize(("table", "links"), [("ingest_positions", 1), ("calls", 2)])
+def test_an_engine_that_hangs_with_everything_full_is_left_behind(engine: Engine, table: str, links: int) -> None:
+    """Small batches: `links` links of the chain have one in their hands, and are full of others."""
+    hung, go, said = threading.Event(), threading.Event(), list[str]()
+
+    def hang(into: str) -> None:
+        if into == table:
+            hung.set()
+            waited(go)
+
+    running = loop(Watched(engine, hang), batches(12), notice=said.append, options={"drain_s": 0.5})
+    try:
+        with background(running) as errors:
+            assert hung.wait(60)
+            read = (links * (1 + PREPARED_AHEAD) + 1) * SIZE  # and the reader has one
+            poll(lambda: running.counters.snapshot().messages == read, "all places taken", 30)
+            asked = time.monotonic()
+            running.stop()
+        took = time.monotonic() - asked
+        assert not errors
+        assert said == ["the engine did not take what was on its way within 0.5 s"]
+        # One round of the reader's wait for room, and what hangs gets its time in either link.
+        assert took < 0.5 + 2 * KEEP_ALIVE_S + 2 * ABANDON_S + 1
+    finally:
+        go.set()
+    ours = ("eastwatch-store", "eastwatch-prepare")
+    poll(lambda: not any(one.name in ours for one in threading.enumerate()), "the end of what was left behind", 30)
+    counts = running.counters.snapshot()
+    assert counts.accepted == counts.stored + counts.dead_lettered + counts.refused
+    assert running.in_flight_bytes == 0
+    # What was not stored comes again, and once.
+    loop(engine, batches(12)).run()
+    assert exact(engine) == once(12)
+    assert rollups(engine) == each_once(12)
+
+
 def test_sigterm_ends_an_ingester_whose_engine_hangs(wire: Wire, tmp_path: Path) -> None:
     """Within `drain_s` and a margin, whatever the engine does; what it did not store comes again."""
-    lines = tmp_path / "access.log"
-    lines.write_bytes(b"\n".join(call(n) for n in range(1000)) + b"\n")
+    lines, total = tmp_path / "access.log", 20_000
+    lines.write_bytes(b"\n".join(call(n) for n in range(total)) + b"\n")
     wire.direct.execute("CREATE DATABASE IF NOT EXISTS hangs")
     url = wire.url.replace("/faults?timeout_s=1", "/hangs?timeout_s=120")
-    settings = {"EASTWATCH_INGEST__DRAIN_S": "1", "EASTWATCH_STORE": url}
+    # Batches of some ten lines: while some are stored, others are on their way.
+    settings = {"EASTWATCH_INGEST__DRAIN_S": "1", "EASTWATCH_INGEST__BATCH_BYTES": "4096", "EASTWATCH_STORE": url}
     command = [sys.executable, "-c", "from eastwatch.cli import main; main()", "ingest"]
     command.append(f"file:{lines}?format=calls_json&follow=1")
     process = subprocess.Popen(
-        command, env={**os.environ, **settings}, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        command, env={**os.environ, **settings}, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
-    count = "SELECT count() AS n FROM system.tables WHERE database = 'hangs' AND name = 'operations'"
+
+    def stored() -> int:
+        there = "SELECT count() AS n FROM system.tables WHERE database = 'hangs' AND name = 'calls'"
+        if not wire.direct.query(there).to_pylist()[0]["n"]:
+            return 0
+        return wire.direct.query("SELECT count() AS n FROM hangs.calls").to_pylist()[0]["n"]
+
     try:
-        poll(lambda: wire.direct.query(count).to_pylist()[0]["n"], "its tables", 60)
+        poll(stored, "its first rows", 60)
         wire.proxy.stall()
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=40)
+        said = process.communicate(timeout=40)[1]
         assert time.monotonic() - began < 1 + 15 + 5
+        assert "eastwatch: the engine did not take what was on its way within 1 s\n" in said
+        assert process.returncode == 0
+        assert 0 < stored() < total
     finally:
         wire.proxy.resume()
         process.kill()
