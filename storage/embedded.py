@@ -196,7 +196,7 @@ class EmbeddedEngine:
         self._before_close.append(action)
 
     def close(self) -> None:
-        """Wait for running statements, close the store and give its lock back."""
+        """Wait for running statements, however long they take, close the store and give its lock back."""
         while self._before_close:
             self._before_close.pop()()
         with self._gate:

@@ -89,7 +89,10 @@ class Holder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more requests, let running ones end, and close every socket. Calling it twice is fine."""
+        """Take no more requests, let running ones end, however long they take, and close every socket.
+
+        Calling it twice is fine.
+        """
         with self._change:
             if self._stopped:
                 return

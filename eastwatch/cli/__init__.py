@@ -1,6 +1,7 @@
 """The command `eastwatch`: one module per command, wired together here.
 
-Exit codes: 0 done, 1 a check failed, 2 bad input (one line on stderr: what, where, what was expected).
+Exit codes: 0 done, 1 a check failed, 2 bad input (one line on stderr: what, where, what was expected), 130
+interrupted before the work was done.
 """
 
 from __future__ import annotations

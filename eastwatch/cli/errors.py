@@ -16,6 +16,7 @@ from storage.errors import StorageError
 EXIT_CHECK_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+"""Told to stop before the work was done; also when the end then took too long (`eastwatch.cli.ingest.signals`)."""
 
 TOLD: tuple[type[Exception], ...] = (StorageError, CollectorError, SettingsError)
 """Errors whose text says what, where and what was expected."""

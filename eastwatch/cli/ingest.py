@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from collector.sources.open import open_source
 from collector.sources.source import Source
 from collector.sources.urls import FileUrl, KafkaUrl, OtlpUrl, SourceUrl, parse_source
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
-from eastwatch.cli.errors import EXIT_BAD_INPUT, tell
+from eastwatch.cli.errors import EXIT_INTERRUPTED, tell
 from eastwatch.cli.progress import shown
 from eastwatch.follow_up import follow_up
 from eastwatch.measured import TelemetryMeasures, measured, reported
@@ -37,6 +38,8 @@ from storage.engine import Engine
 
 STOP_MARGIN_S = 15.0
 """Seconds beyond `drain_s` until the process ends in any case: for the last commit, and what follows from the rows."""
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def ingest(
@@ -149,31 +152,51 @@ def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry, go_
 def signals(stop: Callable[[], None], limit_s: float | None = None) -> Generator[None]:
     """Call `stop` on the first SIGTERM or SIGINT; a second one ends the process at once.
 
-    With `limit_s` the process ends that many seconds after the first in any case: an engine may hang for minutes, and
-    whoever sent the signal kills after a while. What that leaves undone is what a kill leaves undone.
+    With `limit_s` the process ends that many seconds after the first in any case, with `EXIT_INTERRUPTED`: an engine
+    may hang for minutes, and whoever sent the signal kills after a while. What that leaves undone is what a kill leaves
+    undone. The limit holds beyond this context, until the process has ended.
     """
-
-    def end() -> None:
-        tell(f"not at its end {limit_s:g} s after it was told to stop, ending now; what is not stored comes again")
-        os._exit(EXIT_BAD_INPUT)
-
-    timer = threading.Timer(limit_s or 0, end)
-    timer.daemon = True
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         signal.signal(number, signal.SIG_DFL)
-        if limit_s is not None and not timer.is_alive():
-            timer.start()
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    with nullcontext() if limit_s is None else _limited(limit_s):
+        before = {number: signal.signal(number, handle) for number in STOPS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _limited(limit_s: float) -> Generator[None]:
+    """End the process `limit_s` after the first of `STOPS` that comes while the block runs."""
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+
+    def watch() -> None:
+        with heard:
+            while (number := heard.recv(1)) and number[0] not in STOPS:
+                pass
+        if not number:
+            return  # the block has ended before
+        # Nothing takes it back: what follows can hang as well. An embedded engine closes when its last statement has
+        # ended, also one that another process asked for, and the interpreter waits for threads that ask a server.
+        threading.Event().wait(limit_s)
+        tell(f"not at its end {limit_s:g} s after it was told to stop, ending now; what is not stored comes again")
+        os._exit(EXIT_INTERRUPTED)
+
+    threading.Thread(target=watch, name="eastwatch-limit", daemon=True).start()
+    # Written to when the signal comes; its handler may have to wait until the main thread is out of an embedded engine.
+    before = signal.set_wakeup_fd(told.fileno())
     try:
         yield
     finally:
-        timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        told.close()
 
 
 def report(counts: Counts, whole: Spent, derived: Spent, *, as_json: bool) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from eastwatch.cli import COMMANDS, run
-from tests.conftest import RunInProcess
+from eastwatch.cli.errors import EXIT_INTERRUPTED
+from storage.attached import AttachedEngine
+from storage.errors import StorageError
+from tests.conftest import ROOT, RunInProcess
+from tests.support.poll import poll
 
 LINE = (
     '{"ts":"2026-01-01T00:00:01Z","source_namespace":"shop","source_service":"web","destination_namespace":"shop",'
@@ -110,3 +120,81 @@ def test_a_store_from_nothing_to_dead_letters(tmp_path: Path, run_in_process: Ru
     assert "pending" not in told[4]
     assert told[5] == ""
     assert json.loads(told[6])["stored"] == 3
+
+
+SLEEP = "SELECT sleepEachRow(1) FROM numbers(600) SETTINGS max_block_size = 1"
+HANGING = f"""
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from collector.ingest import run
+from eastwatch.cli import ingest, main
+
+def statement(engine, **more):
+    print("hangs", flush=True)
+    engine.query("{SLEEP}")
+
+def pool(engine, **more):
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(print, "hangs", flush=True)
+        threads.submit(Event().wait)
+
+ingest.STOP_MARGIN_S = 4.0
+"""
+PATCHES = {
+    "a query of another process": "",
+    "a statement of ours": "ingest.follow_up = statement",
+    "a thread of a pool": "ingest.follow_up = pool",
+    "the main thread, before it reads": "run.publish = lambda engine, *more: statement(engine)",
+}
+UNDONE = "ending now; what is not stored comes again"
+
+
+def ask_and_wait(store: Path) -> None:
+    """A query of ten minutes, which nobody answers in the end."""
+    with contextlib.suppress(StorageError):
+        AttachedEngine(store).query(SLEEP)
+
+
+@pytest.mark.parametrize("hangs", PATCHES)
+def test_sigterm_ends_it_whatever_hangs(tmp_path: Path, hangs: str) -> None:
+    """An embedded engine closes when its last statement has ended, the interpreter when its threads have."""
+    store, asks = tmp_path / "store", not PATCHES[hangs]
+    command = [sys.executable, "-c", f"{HANGING}{PATCHES[hangs]}\nmain()", "ingest"]
+    command += [f"file:{tmp_path}/calls.jsonl?format=calls_json&follow=1", "--store", f"chdb:{store}"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "EASTWATCH_INGEST__DRAIN_S": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    asking = threading.Thread(target=ask_and_wait, args=(store,), daemon=True)
+    try:
+        assert process.stdout
+        if asks:
+            poll(lambda: count(store, "calls"), "its row")
+            asking.start()
+        else:
+            assert process.stdout.readline() == "hangs\n"
+        if "pool" not in hangs:
+            poll(lambda: count(store, "system.processes WHERE startsWith(query, 'SELECT sleep')"), "the statement")
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=40)[1]
+        assert 1 + 4 <= time.monotonic() - began < 1 + 4 + 5
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == EXIT_INTERRUPTED
+    assert said == f"eastwatch: not at its end 5 s after it was told to stop, {UNDONE}\n"
+    if asks:
+        asking.join(30)
+        assert not asking.is_alive()
+
+
+def count(store: Path, what: str) -> int:
+    """Rows of `what`, asked of whoever holds the store; none while its tables are made."""
+    try:
+        return AttachedEngine(store).query(f"SELECT count() FROM {what}").column(0)[0].as_py()
+    except StorageError:
+        return 0
