@@ -10,7 +10,10 @@ BATCHES_AT_ONCE = 3
 """One is inserted, one decoded, and one waits: what keeps both ends of the chain busy."""
 LEAST_MEMORY_BYTES = 64 << 20
 FETCH_SHARE = 16
-"""A fetch is this part of the memory. The client holds it as it came, and again taken apart."""
+"""A fetch is this part of the memory. The client holds one that is taken apart, and the next as it came."""
+RECORD_BATCH_SHARE = 4
+LEAST_RECORD_BATCH_BYTES = 64 << 20
+"""Sixty-four times what a broker takes by default (`message.max.bytes`); JSON is compressed to a tenth or twentieth."""
 
 
 class IngestOptions(BaseModel):
@@ -83,8 +86,13 @@ class IngestOptions(BaseModel):
 
     @property
     def fetch_bytes(self) -> int:
-        """The largest fetch that the memory has room for."""
+        """The largest fetch that the memory has room for, over all brokers."""
         return self.memory_bytes // FETCH_SHARE
+
+    @property
+    def record_batch_bytes(self) -> int:
+        """What one record batch of Kafka may take when it is inflated; a larger one is refused."""
+        return max(self.memory_bytes // RECORD_BATCH_SHARE, LEAST_RECORD_BATCH_BYTES)
 
     def shared_by(self, sources: int) -> IngestOptions:
         """These for one of several sources: the memory is shared out evenly, and none gets less than the least."""

@@ -19,7 +19,6 @@ from typing import Any
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.structs import OffsetAndMetadata
 
 from collector.clock import Clock
 from collector.contract import DeadLetter
@@ -27,8 +26,9 @@ from collector.errors import BadSource, SourceUnavailable
 from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
-from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, join_to_the_end, translated
+from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, join_to_the_end, share_fetches, translated
 from collector.sources.kafka_receive import receive_in_place
+from collector.sources.kafka_topics import TopicIds, committed_at, listed_id
 from collector.sources.options import KafkaOptions
 from collector.sources.pending import Chunk, Pending
 from collector.sources.source import Cut, Recorded
@@ -116,7 +116,7 @@ class KafkaSource:
         self._options = options
         self._notice = notice
         self._measures = measures or Unmeasured()
-        self._session_s = kafka.session_timeout_s
+        self._kafka = kafka
         self._leases = _Leases()
         self._stored: dict[TopicPartition, int] = {}
         self._begun: dict[TopicPartition, int] = {}
@@ -127,6 +127,10 @@ class KafkaSource:
         self._outstanding: dict[TopicPartition, int] = {}
         self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
         self._topic_ids: dict[str, str] = {}
+        self._turn = 0
+        """Which partition is cut first: the next one, where not all of them had their turn."""
+        self._more = False
+        """More can be cut than was handed out."""
         self._paused = False
         self._came: Set[TopicPartition] = frozenset()
         """Partitions of which the last poll brought messages."""
@@ -135,8 +139,9 @@ class KafkaSource:
         self._closed = False
         self._consumer = connect(url, kafka)
         if kafka.raw_batches:
-            read_raw(self._consumer)
+            read_raw(self._consumer, options.record_batch_bytes, notice)
             receive_in_place(self._consumer)
+        self._ids = TopicIds(self._consumer, self._tell_recreated)
         try:
             self._subscribe()
             partitions = self._partitions(until_idle)
@@ -192,27 +197,28 @@ class KafkaSource:
             return f"the group {self._url.group} to let it in"
         heartbeat = self._consumer._coordinator.heartbeat  # pyright: ignore[reportPrivateUsage]
         silent_s = time.monotonic() - max(heartbeat.last_receive, heartbeat.last_reset)
-        return f"the broker, silent for {silent_s:.0f} s" if silent_s > self._session_s else ""
+        return f"the broker, silent for {silent_s:.0f} s" if silent_s > self._kafka.session_timeout_s else ""
 
     # Reading.
 
     def poll(self, timeout_s: float, *, room: bool) -> list[Cut]:
         """Wait up to `timeout_s` for messages; without `room`, only keep the membership alive."""
         self._pause(not room or (self._crowded() and not self._stuck))
+        share_fetches(self._consumer, self._kafka)
         join_to_the_end(self._consumer)
-        records = self._fetched(timeout_s)
+        records = self._fetched(0 if room and self._more else timeout_s)
         self._drop_lost()
-        self._notice_recreated()
+        recreated = self._notice_recreated()
         now = self._clock.monotonic()
-        self._came = records.keys()
-        for partition, found in records.items():
-            self._take(partition, found, now)
+        self._came = records.keys() - recreated
+        for partition in self._came:
+            self._take(partition, records[partition], now)
         return self._cut(now) if room else []
 
     def _fetched(self, timeout_s: float) -> Mapping[TopicPartition, list[Any]]:
         """What the client has, within `timeout_s`; nothing while the broker cannot be reached for a passing reason."""
         try:
-            records = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=MAX_POLL_MESSAGES)
+            records = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=self._most())
         except kafka_errors.KafkaError as error:
             if not error.retriable:
                 raise translated(error, self.label) from None
@@ -225,6 +231,13 @@ class KafkaSource:
             self._away = False
             self._notice(f"{self.label}: the broker is back")
         return records
+
+    def _most(self) -> int:
+        """What one poll may take: bytes, or messages of the client's own reader."""
+        if not self._kafka.raw_batches:
+            return MAX_POLL_MESSAGES
+        room_bytes = self._options.waiting_bytes - self._waiting_bytes()
+        return room_bytes if room_bytes > 0 else self._options.fetch_bytes
 
     def _take(self, partition: TopicPartition, found: list[Any], now: float) -> None:
         if not isinstance(found[0], Chunk):
@@ -247,15 +260,16 @@ class KafkaSource:
         pending.add(chunk, now)
 
     def _pending(self, partition: TopicPartition) -> Pending:
+        topic_id = self._ids.of.get(partition)
+        if not topic_id:
+            topic_id = self._topic_id(partition.topic)
+            self._ids.take_over(partition)
         pending = self._leases.held.get(partition)
+        if pending is not None and pending.topic_id != topic_id:
+            self._forget(partition)
+            pending = None
         if pending is None:
-            pending = Pending(
-                self._cluster_id(),
-                partition.topic,
-                self._topic_id(partition.topic),
-                partition.partition,
-                self._url.format,
-            )
+            pending = Pending(self._cluster_id(), partition.topic, topic_id, partition.partition, self._url.format)
             self._leases.held[partition] = pending
         return pending
 
@@ -264,7 +278,7 @@ class KafkaSource:
 
     def _topic_id(self, topic: str) -> str:
         until = self._clock.monotonic() + METADATA_LIMIT_S
-        while not (found := self._listed_topic_id(topic)):
+        while not (found := listed_id(self._consumer, topic)):
             if known := self._topic_ids.get(topic):
                 # Between two refreshes the client may have forgotten a topic that is still there.
                 return known
@@ -277,29 +291,35 @@ class KafkaSource:
         self._topic_ids[topic] = found
         return found
 
-    def _listed_topic_id(self, topic: str) -> str:
-        found = self._consumer._cluster.topic_id(topic)  # pyright: ignore[reportPrivateUsage]
-        return found.hex if found is not None and found.int else ""
-
     def _cut(self, now: float) -> list[Cut]:
         cuts: list[Cut] = []
         assigned = self._consumer.assignment() or set()
         # Where nothing more may be read and no batch is full, the largest one goes as it is.
-        held = {partition: pending.size_bytes for partition, pending in self._leases.held.items()}
+        held = {partition: pending.held_bytes for partition, pending in self._leases.held.items()}
         largest = max(held, key=held.__getitem__) if self._crowded() else None
-        for partition, pending in self._leases.held.items():
+        self._more = False
+        handed_bytes = 0
+        waiting = list(self._leases.held.items())
+        at = self._turn % max(len(waiting), 1)
+        for partition, pending in waiting[at:] + waiting[:at]:
             if pending.lease.revoked or partition not in assigned:
                 continue
-            while cut := pending.cut(
-                self._recorded,
-                messages=self._options.batch_messages,
-                size_bytes=self._enough_bytes(),
-                everything=partition == largest or self._is_due(partition, pending, now),
-                at_end=pending.messages > 0 and self._is_at_end(partition, pending),
+            while not self._more and (
+                cut := pending.cut(
+                    self._recorded,
+                    messages=self._options.batch_messages,
+                    size_bytes=self._enough_bytes(),
+                    everything=partition == largest or self._is_due(partition, pending, now),
+                    at_end=pending.messages > 0 and self._is_at_end(partition, pending),
+                )
             ):
                 cuts.append(cut)
+                # A cut is a copy, and waits outside of what is counted until there is room for it.
+                handed_bytes += cut.size_bytes
+                self._more = handed_bytes >= self._options.batch_bytes
                 self._outstanding[partition] = self._outstanding.get(partition, 0) + 1
         self._stuck = largest is not None and not cuts
+        self._turn += self._more
         return cuts
 
     def _enough_bytes(self) -> int:
@@ -332,8 +352,10 @@ class KafkaSource:
 
     def _crowded(self) -> bool:
         """Whether the messages that wait to be cut take all the memory they may."""
-        waiting = sum(pending.size_bytes for pending in self._leases.held.values())
-        return waiting >= self._options.waiting_bytes
+        return self._waiting_bytes() >= self._options.waiting_bytes
+
+    def _waiting_bytes(self) -> int:
+        return sum(pending.held_bytes for pending in self._leases.held.values())
 
     def _pause(self, pause: bool) -> None:
         # Also asked when nothing changed: partitions that were assigned meanwhile follow suit.
@@ -360,14 +382,19 @@ class KafkaSource:
         self._committed.pop(partition, None)
         self._outstanding.pop(partition, None)
 
-    def _notice_recreated(self) -> None:
-        for partition, pending in list(self._leases.held.items()):
-            if pending.topic_id == self._topic_id(partition.topic):
-                continue
-            self._notice(f"{self.label}: topic {partition.topic} was created anew, reading it from its beginning")
+    def _notice_recreated(self) -> set[TopicPartition]:
+        """Go to the beginning of topics that are others than they were, and name their partitions."""
+        recreated = {one for one in self._consumer.assignment() or () if self._ids.changed(one)}
+        for partition in recreated:
             self._forget(partition)
-            if partition in (self._consumer.assignment() or ()):
-                self._consumer.seek_to_beginning(partition)
+            self._ids.take_over(partition)
+            self._consumer.seek_to_beginning(partition)
+        for topic in {partition.topic for partition in recreated}:
+            self._tell_recreated(topic)
+        return recreated
+
+    def _tell_recreated(self, topic: str) -> None:
+        self._notice(f"{self.label}: topic {topic} was created anew, reading it from its beginning")
 
     def stored(self, cut: Cut, dead: Sequence[DeadLetter] = ()) -> None:
         """`cut` is in the store: its offsets may be committed."""
@@ -379,6 +406,10 @@ class KafkaSource:
     def rewind(self, cut: Cut) -> None:
         """Another member recorded other bounds: fetch this partition again from there."""
         partition = TopicPartition(cut.batch.topic, cut.batch.partition)
+        pending = self._leases.held.get(partition)
+        if pending is None or pending.lease is not cut.lease:
+            # The partition was given up meanwhile. Where it came back, its position is another, maybe in another topic.
+            return
         self._forget(partition)
         if partition in (self._consumer.assignment() or ()):
             self._consumer.seek(partition, cut.batch.first)
@@ -444,7 +475,10 @@ class KafkaSource:
             return
         try:
             self._consumer.commit(
-                {partition: OffsetAndMetadata(position, "", -1) for partition, position in ahead.items()},
+                {
+                    partition: committed_at(position, self._ids.of.get(partition, ""))
+                    for partition, position in ahead.items()
+                },
                 timeout_ms=int(COMMIT_TIMEOUT_S * 1000),
             )
         except kafka_errors.KafkaError as error:

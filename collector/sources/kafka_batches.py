@@ -4,11 +4,16 @@ The client's own reader makes a named tuple with a dozen fields of every message
 record batch's records (Kafka protocol, "Record Batch", magic 2), and what stands in them is read in whole columns.
 Bodies stay where they came. The class takes the place of `Fetcher.PartitionRecords`, which is not public: kafka-python
 is pinned, and a test compares this with `poll()`.
+
+What is compressed is inflated when it is taken, batch by batch: `poll(max_records=N)` takes until what was taken keeps
+N bytes of memory, and leaves the rest of its fetch as it came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +25,17 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.memory_records import MemoryRecords
 
+from collector.sources.inflate import Broken, TooLarge, inflate
 from collector.sources.pending import Chunk
 
 Positions = npt.NDArray[np.int64]
 VARINT_BYTES = 5
 VARLONG_BYTES = 10
+RECORD_BYTES = 128
+"""Memory that one record takes beside its content, while the lengths of its batch are walked."""
+LIMIT_BYTES = 256 << 20
+
+_log = logging.getLogger(__name__)
 
 
 class _Batch(DefaultRecordBatch):
@@ -38,10 +49,24 @@ class _Batch(DefaultRecordBatch):
         self._next_record_index = 0
         self._decompressed = False
 
-    def content(self) -> tuple[bytes | memoryview, int]:
-        """The records, decompressed, and where they begin in it."""
-        self._maybe_uncompress()
-        return self._buffer, self._pos
+    def content(self, limit: int) -> tuple[bytes | memoryview, int]:
+        """The records, inflated, and where they begin in it.
+
+        Raises:
+            TooLarge: taken apart they take more than `limit` bytes of memory.
+            CorruptRecordError: they cannot be inflated.
+        """
+        left = limit - self.records_count * RECORD_BYTES
+        if left < 0:
+            raise TooLarge
+        if self.compression_type == self.CODEC_NONE:
+            return self._buffer, self._pos
+        try:
+            return inflate(self._buffer[self._pos :], self.compression_type, left), 0
+        except Broken as error:
+            raise kafka_errors.CorruptRecordError(
+                f"record batch at offset {self.base_offset}, compressed: {error}"
+            ) from None
 
 
 def _next_batch(records: Any) -> Any:
@@ -55,13 +80,58 @@ def _next_batch(records: Any) -> Any:
     return _Batch(piece)
 
 
-def read_raw(consumer: KafkaConsumer) -> None:
-    """Make `consumer.poll` give `Chunk`s instead of messages."""
-    consumer._fetcher.PartitionRecords = RawPartitionRecords  # pyright: ignore[reportPrivateUsage]
+def read_raw(
+    consumer: KafkaConsumer, limit_bytes: int = LIMIT_BYTES, refused: Callable[[str], None] = _log.warning
+) -> None:
+    """Make `consumer.poll` give `Chunk`s instead of messages, and count their bytes against its `max_records`.
+
+    Args:
+        consumer: whose reader is replaced.
+        limit_bytes: a record batch that takes more memory than this is not taken apart; one message stands for it, at
+            its first offset, and says so. No decoder knows it: it becomes a dead letter.
+        refused: hears what such a message says.
+    """
+    fetcher = consumer._fetcher  # pyright: ignore[reportPrivateUsage]
+    append = fetcher._append
+
+    def append_bytes(drained: Any, part: RawPartitionRecords, room_bytes: int, update_offsets: bool) -> int:
+        before = part.taken_bytes
+        append(drained, part, room_bytes, update_offsets)
+        return part.taken_bytes - before
+
+    fetcher._append = append_bytes
+    fetcher.PartitionRecords = partial(RawPartitionRecords, limit_bytes, refused)
 
 
 class RawPartitionRecords(Fetcher.PartitionRecords):
     """What one fetch brought of one partition, given out as chunks."""
+
+    def __init__(self, limit_bytes: int, refused: Callable[[str], None], *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limit_bytes = limit_bytes
+        self._refused = refused
+        self.taken_bytes = 0
+        """What the chunks that were given out keep in memory."""
+
+    def take(self, n: int | None = None) -> list[Chunk]:
+        """The next chunks, until they keep `n` bytes in memory; at least one, unless there is none."""
+        if error := self._next_inline_exception:
+            self.drain()  # its generator has ended: whoever asked on would ask for ever
+            raise error
+        chunks: list[Chunk] = []
+        until = self.taken_bytes + (n or 1)
+        try:
+            for chunk in self.record_iterator or ():
+                chunks.append(chunk)
+                self.taken_bytes += chunk.held_bytes
+                if self.taken_bytes >= until:
+                    break
+        except Exception as error:
+            if not chunks:
+                self.drain()
+                raise
+            self._next_inline_exception = error
+        return chunks
 
     def _maybe_skip_record(self, record: Chunk) -> bool:
         del record
@@ -90,11 +160,24 @@ class RawPartitionRecords(Fetcher.PartitionRecords):
         self.next_fetch_offset = batch.next_offset
         if self._is_hidden(batch):
             return None
-        content, at = batch.content()
+        try:
+            content, at = batch.content(self._limit_bytes)
+        except TooLarge:
+            return self._stand_in(batch)
         starts, ends, offsets = bodies(content, at, batch.records_count, batch.base_offset)
         # A fetch from inside a batch brings the whole batch.
         skip = int(np.count_nonzero(offsets < self.fetch_offset))
         return Chunk(content, starts[skip:], ends[skip:], offsets[skip:])
+
+    def _stand_in(self, batch: _Batch) -> Chunk:
+        at = f"{self.topic_partition.topic}[{self.topic_partition.partition}]"
+        said = (
+            f"eastwatch: record batch of {at} refused, offsets {batch.base_offset} to {batch.last_offset}: its"
+            f" {batch.size_in_bytes} bytes and {batch.records_count} records would take more than"
+            f" {self._limit_bytes >> 20} MiB of memory; the limit follows ingest.memory_bytes"
+        )
+        self._refused(said)
+        return Chunk.of([said.encode()], [max(batch.base_offset, self.fetch_offset)])
 
     def _is_hidden(self, batch: _Batch) -> bool:
         if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.has_producer_id():

@@ -17,7 +17,8 @@ from collector.sources.options import KafkaOptions
 from collector.sources.urls import KafkaUrl
 
 MAX_POLL_MESSAGES = 500_000
-"""Messages of one poll; the bytes of a fetch bound it before."""
+"""Messages of one poll of the client's own reader; the bytes of a fetch bound it before."""
+LEAST_FETCH_BYTES = 1 << 16
 
 
 def connect(url: KafkaUrl, kafka: KafkaOptions) -> KafkaConsumer:
@@ -49,6 +50,24 @@ def join_to_the_end(consumer: KafkaConsumer) -> None:
     coordinator = consumer._coordinator  # pyright: ignore[reportPrivateUsage]
     if coordinator.rejoining:
         coordinator.request_rejoin()
+
+
+def fetch_share(fetch_bytes: int, brokers: int) -> int:
+    """Bytes of a fetch from each of `brokers`, which answer at the same time."""
+    return max(fetch_bytes // max(brokers, 1), LEAST_FETCH_BYTES)
+
+
+def share_fetches(consumer: KafkaConsumer, kafka: KafkaOptions) -> None:
+    """Size the next fetches so that those of all brokers together are `kafka.fetch_bytes`.
+
+    The client has one under way with each broker that leads a partition it was assigned.
+    """
+    leader = consumer._cluster.leader_for_partition  # pyright: ignore[reportPrivateUsage]
+    leaders = {leader(partition) for partition in consumer.assignment() or ()} - {None, -1}
+    share = fetch_share(kafka.fetch_bytes, len(leaders))
+    sizes = consumer._fetcher.config  # pyright: ignore[reportPrivateUsage]
+    sizes["fetch_max_bytes"] = share
+    sizes["max_partition_fetch_bytes"] = min(kafka.partition_fetch_bytes, share)
 
 
 def _configuration(url: KafkaUrl, kafka: KafkaOptions) -> Mapping[str, Any]:

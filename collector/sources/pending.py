@@ -16,6 +16,8 @@ from collector.sources.source import Bounds, Cut, Lease, Recorded
 Positions = npt.NDArray[np.int64]
 
 RECORDED_AT_ONCE = 10_000
+POSITION_BYTES = 24
+"""Of a message: where it starts, where it ends, its offset."""
 LARGE_BYTES = 1 << 14
 """Bodies of this many bytes are copied one by one."""
 
@@ -23,7 +25,7 @@ LARGE_BYTES = 1 << 14
 class Chunk:
     """Consecutive messages as they came: bodies somewhere in a buffer, in order, and their offsets."""
 
-    __slots__ = ("buffer", "ends", "offsets", "size_bytes", "starts")
+    __slots__ = ("buffer", "ends", "held_bytes", "offsets", "size_bytes", "starts")
 
     def __init__(self, buffer: bytes | memoryview, starts: Positions, ends: Positions, offsets: Positions) -> None:
         self.buffer = buffer
@@ -34,6 +36,8 @@ class Chunk:
         """int64, position of each message."""
         self.size_bytes = int((ends - starts).sum())
         """Of the bodies."""
+        self.held_bytes = len(buffer) + POSITION_BYTES * len(offsets)
+        """Of memory: with keys and headers, and with bodies before the first."""
 
     @classmethod
     def of(cls, values: Sequence[bytes], offsets: Sequence[int]) -> Chunk:
@@ -46,11 +50,11 @@ class Chunk:
         return len(self.offsets)
 
     def split(self, count: int) -> tuple[Chunk, Chunk]:
-        """The first `count` messages, and the others."""
-        return (
-            Chunk(self.buffer, self.starts[:count], self.ends[:count], self.offsets[:count]),
-            Chunk(self.buffer, self.starts[count:], self.ends[count:], self.offsets[count:]),
-        )
+        """The first `count` messages, and the others, which keep the memory."""
+        first = Chunk(self.buffer, self.starts[:count], self.ends[:count], self.offsets[:count])
+        rest = Chunk(self.buffer, self.starts[count:], self.ends[count:], self.offsets[count:])
+        first.held_bytes, rest.held_bytes = 0, self.held_bytes
+        return first, rest
 
     def copy_to(self, space: npt.NDArray[np.uint8]) -> None:
         """Write the bodies end to end into `space`, which has their size."""
@@ -75,6 +79,9 @@ class Pending:
         """The membership was lost, and with it the position: what is fetched next begins at the committed offset."""
         self.topic_id = topic_id
         self.size_bytes = 0
+        """Of the bodies that wait."""
+        self.held_bytes = 0
+        """Of memory that they keep."""
         self.messages = 0
         self.since = 0.0
         """Monotonic time at which the oldest waiting message came."""
@@ -94,6 +101,7 @@ class Pending:
             self.since = now
         self._chunks.append(chunk)
         self.size_bytes += chunk.size_bytes
+        self.held_bytes += chunk.held_bytes
         self.messages += len(chunk)
         self.reached = max(self.reached, int(chunk.offsets[-1]) + 1)
 
@@ -158,6 +166,7 @@ class Pending:
                 self._chunks.appendleft(rest)
             count -= len(chunk)
             self.size_bytes -= chunk.size_bytes
+            self.held_bytes -= chunk.held_bytes
             self.messages -= len(chunk)
             taken.append(chunk)
         if not taken:

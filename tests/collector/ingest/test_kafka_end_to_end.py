@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from kafka.structs import OffsetAndMetadata
 
 from collector.clock import Clock, SystemClock
 from collector.decode.limits import Limits
@@ -24,6 +26,7 @@ from collector.ingest.measures import Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.ingest.run import Ingest
 from collector.sources.kafka import KafkaSource
+from collector.sources.kafka_topics import UNSEEN_S, is_of
 from collector.sources.options import KafkaOptions
 from collector.sources.source import Bounds, Cut
 from collector.sources.urls import KafkaUrl, parse_source
@@ -189,6 +192,141 @@ def test_a_topic_recreated_while_it_is_read(kafka: KafkaBroker, engine: Engine) 
     assert exact(engine) == once(70)
 
 
+def test_a_pause_hides_that_a_topic_was_recreated(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(20)])
+    told: list[str] = []
+    reader = reader_of(kafka, topic, batch_age_s=0, notice=told.append)
+    try:
+        (old,) = poll(lambda: reader.poll(0.2, room=True), "the old topic", 30)
+        assert len(old.batch.offsets) == 20
+        reader.poll(0, room=False)
+        kafka.delete_topic(topic)
+        kafka.topic(name=topic)
+        # More than before: the old position is there too. Metadata are refreshed by themselves in half a minute only.
+        produce(kafka.bootstrap, topic, [line(n) for n in range(100, 150)])
+        until = time.monotonic() + UNSEEN_S
+        poll(lambda: reader.poll(0.1, room=False) or time.monotonic() > until, "a pause that is long enough", 30)
+        found = poll(lambda: reader.poll(0.2, room=True), "the new topic", 30)
+        while sum(len(cut.batch.offsets) for cut in found) < 50:
+            found += reader.poll(0.2, room=True)
+        assert [offset for cut in found for offset in cut.batch.offsets.to_pylist()] == list(range(50))
+        assert {cut.batch.topic_id for cut in found} != {old.batch.topic_id}
+        assert told == [f"{reader.label}: topic {topic} was created anew, reading it from its beginning"]
+        # What is heard of the old topic's batches moves nothing in the new one.
+        assert old.lease.revoked
+        reader.rewind(old)
+        produce(kafka.bootstrap, topic, [line(150)])
+        (last,) = poll(lambda: reader.poll(0.2, room=True), "what comes next", 30)
+        assert last.batch.offsets.to_pylist() == [50]
+    finally:
+        reader.close()
+
+
+def test_an_offset_of_the_topic_before_is_no_place_to_begin(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(30)])
+    ingest(engine, source(kafka, topic, format="calls_json", group="own"))
+    watcher = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id="own", enable_auto_commit=False)
+    partition = TopicPartition(topic, 0)
+    try:
+        own = watcher.committed(partition, metadata=True)
+        assert (own.offset, is_of(own, "other")) == (30, False)
+        # Another group that committed in a topic before this one; without a note, as earlier versions did; and here.
+        noted = {"topic_id=" + "0" * 31 + "1": 0, "": 10, own.metadata: 10}
+        for number, (metadata, first) in enumerate(noted.items()):
+            group = f"noted-{number}-{topic}"
+            commit(kafka, group, partition, OffsetAndMetadata(10, metadata, -1))
+            cut = first_cut(reader_of(kafka, topic, group=group, batch_age_s=0))
+            assert cut.batch.first == first
+    finally:
+        watcher.close(autocommit=False)
+
+
+def commit(kafka: KafkaBroker, group: str, partition: TopicPartition, offset: OffsetAndMetadata) -> None:
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=group, enable_auto_commit=False)
+    try:
+        consumer.assign([partition])
+        consumer.commit({partition: offset})
+    finally:
+        consumer.close(autocommit=False)
+
+
+def test_a_rewind_of_a_partition_that_was_given_up_moves_nothing(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(20)])
+    reader = reader_of(kafka, topic, batch_age_s=0)
+    partition = TopicPartition(topic, 0)
+    try:
+        (cut,) = poll(lambda: reader.poll(0.2, room=True), "a batch", 30)
+        # Lost and assigned again, with a position of its own.
+        reader._leases.on_partitions_lost({partition})  # pyright: ignore[reportPrivateUsage]
+        reader.poll(0, room=True)
+        reader._consumer.seek(partition, 5)  # pyright: ignore[reportPrivateUsage]
+        reader.rewind(cut)
+        (again,) = poll(lambda: reader.poll(0.2, room=True), "the rest", 30)
+        assert again.batch.first == 5
+        # One that still holds its partition goes back.
+        reader.rewind(again)
+        (back,) = poll(lambda: reader.poll(0.2, room=True), "the same again", 30)
+        assert back.batch.first == 5
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_compressed_topic_is_inflated_within_the_memory(kafka: KafkaBroker, compression: str) -> None:
+    topic, sent = kafka.topic(partitions=2), 3000
+    producer = KafkaProducer(
+        bootstrap_servers=kafka.bootstrap, compression_type=compression, linger_ms=50, batch_size=1 << 18
+    )
+    for number in range(sent):
+        producer.send(topic, b"%06d" % number + b"x" * 10_000, partition=number % 2)
+    producer.flush(60)
+    producer.close(timeout=10)
+    # All of it is one small fetch, and inflated thirty megabytes.
+    parsed, options = parse_source(source(kafka, topic)), IngestOptions(memory_bytes=64 << 20).within_memory()
+    assert isinstance(parsed, KafkaUrl)
+    reader = KafkaSource(parsed, lambda *_: [], SystemClock(), options, KafkaOptions().at_most(options.fetch_bytes))
+    found: list[int] = []
+    record_batch, message = 2 << 18, 10_006
+    most_waiting = 0
+
+    def read() -> bool:
+        nonlocal most_waiting
+        cuts = reader.poll(0.2, room=True)
+        held = [pending.held_bytes for pending in reader._leases.held.values()]  # pyright: ignore[reportPrivateUsage]
+        handed = sum(cut.size_bytes for cut in cuts)
+        most_waiting = max(most_waiting, sum(held) + handed)
+        assert sum(held) + handed < options.waiting_bytes + 2 * record_batch
+        assert handed < 2 * (options.batch_bytes + message)
+        for cut in cuts:
+            found.extend(int(value.as_py()[:6]) for value in cut.batch.values)
+            reader.stored(cut)
+        return len(found) >= sent
+
+    try:
+        poll(read, "all messages", 60)
+        assert most_waiting > options.waiting_bytes // 2  # it was asked for more than it may hold
+    finally:
+        reader.close()
+    assert sorted(found) == list(range(sent))
+
+
+def test_a_record_batch_that_would_take_all_memory_is_one_dead_letter(kafka: KafkaBroker, engine: Engine) -> None:
+    topic = kafka.topic()
+    produce(kafka.bootstrap, topic, [line(n) for n in range(10)])
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, compression_type="zstd", max_request_size=1 << 27)
+    producer.send(topic, bytes(70 << 20)).get(60)
+    producer.close(timeout=10)
+    produce(kafka.bootstrap, topic, [line(n) for n in range(10, 20)])
+    ingest(engine, source(kafka, topic, format="calls_json"), memory_bytes=64 << 20)
+    assert exact(engine) == once(20, dead=1)
+    (letter,) = engine.query("SELECT offset, payload FROM dead_letters").to_pylist()
+    assert letter["offset"] == 10
+    assert "record batch of" in str(letter["payload"])
+
+
 def test_partitions_move_between_replicas(kafka: KafkaBroker, engine: Engine) -> None:
     topic, group = kafka.topic(partitions=4), "replicas"
     url, sent = source(kafka, topic, format="calls_json", group=group), 0
@@ -309,12 +447,20 @@ class Hasty(SystemClock):
 
 
 def reader_of(
-    kafka: KafkaBroker, topic: str, *recorded: Bounds, clock: Clock | None = None, **options: Any
+    kafka: KafkaBroker,
+    topic: str,
+    *recorded: Bounds,
+    clock: Clock | None = None,
+    notice: Callable[[str], None] = lambda _message: None,
+    group: str = "eastwatch",
+    **options: Any,
 ) -> KafkaSource:
-    parsed = parse_source(source(kafka, topic))
+    parsed = parse_source(source(kafka, topic, group=group))
     assert isinstance(parsed, KafkaUrl)
     sizes = KafkaOptions(fetch_bytes=1 << 20, partition_fetch_bytes=1 << 20)
-    return KafkaSource(parsed, lambda *_: recorded, clock or SystemClock(), IngestOptions(**options), sizes)
+    return KafkaSource(
+        parsed, lambda *_: recorded, clock or SystemClock(), IngestOptions(**options), sizes, notice=notice
+    )
 
 
 def first_cut(reader: KafkaSource) -> Cut:

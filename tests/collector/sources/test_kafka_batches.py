@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
@@ -99,14 +100,65 @@ def _transaction(kafka: KafkaBroker, topic: str, *, commit: bool) -> None:
     producer.close(timeout=10)
 
 
-def _read(kafka: KafkaBroker, topic: str, *, raw: bool, start: int = 0) -> list[tuple[int, bytes, int]]:
+@pytest.mark.kafka
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+def test_a_record_batch_that_takes_too_much_is_one_message(kafka: KafkaBroker, compression: str | None) -> None:
+    topic = kafka.topic()
+    many = [b"%d" % number for number in range(3, 1003)]  # small ones take the most memory for what they are
+    for values in ([b"a", b"b"], [bytes(500_000)], many, [b"c"]):
+        producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, compression_type=compression, linger_ms=500)
+        for value in values:
+            producer.send(topic, value)
+        producer.flush(30)
+        producer.close(timeout=10)
+    told: list[str] = []
+    found = _read(kafka, topic, raw=True, limit_bytes=100_000, refused=told.append)
+    # What is not compressed lies there already.
+    large = [(2, bytes(500_000))] if compression is None else [(2, told[0].encode())]
+    assert [one[:2] for one in found] == [(0, b"a"), (1, b"b"), *large, (3, told[-1].encode()), (1003, b"c")]
+    assert len(told) == (1 if compression is None else 2)
+    assert re.fullmatch(
+        rf"eastwatch: record batch of {topic}\[0\] refused, offsets 3 to 1002: its \d+ bytes and 1000 records would"
+        r" take more than 0 MiB of memory; the limit follows ingest.memory_bytes",
+        told[-1],
+    )
+
+
+@pytest.mark.kafka
+def test_one_poll_takes_as_many_bytes_as_it_may(kafka: KafkaBroker) -> None:
+    topic = kafka.topic()
+    producer = KafkaProducer(
+        bootstrap_servers=kafka.bootstrap, compression_type="gzip", linger_ms=500, batch_size=1 << 17
+    )
+    for _ in range(2000):
+        producer.send(topic, bytes(1000))
+    producer.flush(30)
+    producer.close(timeout=10)
+    partition = TopicPartition(topic, 0)
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
+    read_raw(consumer)
+    try:
+        consumer.assign([partition])
+        consumer.seek(partition, 0)
+        sizes: list[int] = []
+        while consumer.position(partition) < 2000:
+            chunks = consumer.poll(500, max_records=400_000).get(partition, [])
+            sizes.append(sum(chunk.held_bytes for chunk in chunks))
+            largest = max((chunk.held_bytes for chunk in chunks), default=0)
+            assert sizes[-1] < 400_000 + largest
+        assert sum(sizes) > 2_000_000
+    finally:
+        consumer.close(autocommit=False)
+
+
+def _read(kafka: KafkaBroker, topic: str, *, raw: bool, start: int = 0, **limits: Any) -> list[tuple[int, bytes, int]]:
     partition = TopicPartition(topic, 0)
     consumer = KafkaConsumer(
         bootstrap_servers=kafka.bootstrap, isolation_level="read_committed", enable_auto_commit=False
     )
     if raw:
         receive_in_place(consumer)
-        read_raw(consumer)
+        read_raw(consumer, **limits)
     found: list[tuple[int, bytes]] = []
     try:
         consumer.assign([partition])
