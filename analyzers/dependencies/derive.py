@@ -5,12 +5,12 @@ by an address, whose name may be learnt later) and `metric` (counters are cumula
 than the one before it). A minute whose record count differs from what it was derived from is derived again, and so are
 the minutes that hold partners of its records: the other spans of a pair, the next points of a series. Readers switch to
 the new generation at once. Any number of processes may run it: the same input gives the same edges, and the last
-generation wins.
+generation wins. What was derived from records or edges that are gone by now stays as it is (`closed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from analyzers.dependencies.closed import Closed, Coarse, period_of
 from storage.engine import Engine
 from storage.sql import load
 
@@ -80,15 +81,16 @@ def derive(
     horizon_s: int = HORIZON_S,
     go_on: GoOn = lambda: True,
 ) -> Derived:
-    """Bring the derived edges of every minute before `until` up to what is stored.
+    """Bring the derived edges of every minute before `until` up to what is stored, but for those that are closed.
 
     Args:
-        now: the clock's time; generations are numbered by it.
+        now: the clock's time (UTC); generations are numbered by it, and its day says what has expired.
         until: only minutes that begin before it (a live ingester passes the start of the running minute); by default
             all of them, the last one included.
         horizon_s: seconds between the starts of a span and its parent within which they pair.
         go_on: whether there is time for more.
     """
+    closed = Closed(engine, now.astimezone(UTC).date())
     generations = count((now - _EPOCH) // timedelta(microseconds=1))
     done: dict[str, int] = {}
     reaches = _reaches(horizon_s)
@@ -96,13 +98,16 @@ def derive(
         if not go_on():
             return Derived(done, whole=False)
         knowledge = _knowledge(engine) if kind == "address" else NO_KNOWLEDGE
-        dirty = _dirty_minutes(engine, kind, until or _END, knowledge)
+        dirty = closed.open_minutes(kind, _dirty_minutes(engine, kind, until or _END, knowledge))
         reach = reaches.get(kind)
+        # Of open minutes only: a closed one stays dirty, its partners would be derived again in every run.
         partners = _partners(engine, dirty, reach, go_on) if reach else {}
+        # Marked with what they were found with: nobody looked for the partners of what came since.
+        partners = {minute: partners[minute] for minute in closed.open_minutes(kind, partners)}
         # Partners first: only what is dirty is found again when this run dies in between.
         for step in (*steps(partners), *steps(dirty)):
             _derive_minutes(engine, kind, step, knowledge, next(generations), now, reach, go_on)
-        _derive_coarse(engine, kind, generations, now, go_on)
+        _derive_coarse(engine, kind, {*dirty, *partners}, closed, generations, now, go_on)
         if not go_on():
             return Derived(done, whole=False)
         done[kind] = len(dirty) + len(partners)
@@ -202,14 +207,29 @@ def _derive_minutes(
     _mark(engine, kind, "1m", minutes, knowledge, numbered)
 
 
-def _derive_coarse(engine: Engine, kind: Kind, generations: Iterator[int], now: datetime, go_on: GoOn) -> None:
-    """Sum the hours and days anew that hold something newer than they are, whoever derived it."""
-    for fine, grain, statement, length in (
+def _derive_coarse(
+    engine: Engine,
+    kind: Kind,
+    minutes: Collection[datetime],
+    closed: Closed,
+    generations: Iterator[int],
+    now: datetime,
+    go_on: GoOn,
+) -> None:
+    """Sum the open hours and days anew that hold something newer than they are, whoever derived it.
+
+    `minutes` are those that this run found open: so are their hours and days.
+    """
+    grains: tuple[tuple[str, Coarse, str, timedelta], ...] = (
         ("1m", "1h", "dependencies/derived_hours", timedelta(hours=1)),
         ("1h", "1d", "dependencies/derived_days", timedelta(days=1)),
-    ):
+    )
+    for fine, grain, statement, length in grains:
         stale = {"edge_kind": kind, "fine_grain": fine, "coarse_grain": grain, "row_limit": MINUTES_LIMIT}
         periods = engine.query(load("dependencies/stale_periods").text, stale)["period"].to_pylist()
+        left = set(periods) - {period_of(minute, grain) for minute in minutes}
+        shut = closed.closed(kind, grain, left)
+        periods = [period for period in periods if period not in shut]
         if not periods:
             continue
         numbered = {"generation": next(generations), "derived_on": now.date()}
