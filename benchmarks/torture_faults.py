@@ -76,6 +76,10 @@ class ServerStore:
         """There is space again."""
         self._alter(table, "RESET SETTING min_free_disk_bytes_to_perform_insert")
 
+    def refused_for_space(self) -> int:
+        """How many inserts found none so far."""
+        return self._ask("SELECT sum(value) FROM system.errors WHERE name = 'NOT_ENOUGH_SPACE'")
+
     def _ask(self, sql: str) -> int:
         with closing(open_store(self.direct)) as engine:
             return int(engine.query(sql).column(0)[0].as_py())
@@ -106,56 +110,76 @@ class Victims:
         return self.store
 
 
-Lift = Callable[[], object]
-"""Ends a fault."""
+Lift = Callable[[], bool | None]
+"""Ends a fault; False where nothing had met it meanwhile, None where it meets whoever runs."""
+
+
+def _then(end: Callable[[], object]) -> Lift:
+    def lift() -> None:
+        end()
+
+    return lift
 
 
 def _restart_broker(of: Victims) -> Lift:
     of.broker.stop()
-    return of.broker.start
+    return _then(of.broker.start)
 
 
 def _kill_broker(of: Victims) -> Lift:
     assert of.broker.pid
     os.kill(of.broker.pid, signal.SIGKILL)
     of.broker.stop()
-    return of.broker.start
+    return _then(of.broker.start)
 
 
 def _cut(of: Victims) -> Lift:
     of.server.proxy.cut()
-    return of.server.proxy.cut
+    return _then(of.server.proxy.cut)
 
 
 def _cut_inside(of: Victims) -> Lift:
-    of.server.proxy.cut_after(of.chance.randrange(200, 60_000))
-    return of.server.proxy.resume
+    proxy = of.server.proxy
+    before = proxy.cut_inside
+    proxy.cut_after(of.chance.randrange(200, 60_000))
+
+    def lift() -> bool:
+        proxy.resume()
+        return proxy.cut_inside > before
+
+    return lift
 
 
 def _refuse(of: Victims) -> Lift:
     of.server.proxy.refuse()
-    return of.server.proxy.resume
+    return _then(of.server.proxy.resume)
 
 
 def _stall(of: Victims) -> Lift:
     of.server.proxy.stall()
-    return of.server.proxy.resume
+    return _then(of.server.proxy.resume)
 
 
 def _slow(of: Victims) -> Lift:
     of.server.proxy.delay_s = 0.02
-    return of.server.proxy.resume
+    return _then(of.server.proxy.resume)
 
 
 def _kill_engine(of: Victims) -> Lift:
     of.server.kill()
-    return of.server.start
+    return _then(of.server.start)
 
 
 def _full(of: Victims) -> Lift:
-    table = of.chance.choice(FULL)
-    of.server.fill(table)
-    return lambda: of.server.free(table)
+    table, server = of.chance.choice(FULL), of.server
+    before = server.refused_for_space()
+    server.fill(table)
+
+    def lift() -> bool:
+        server.free(table)
+        return server.refused_for_space() > before
+
+    return lift
 
 
 def _freeze(of: Victims) -> Lift:

@@ -33,6 +33,8 @@ class TcpProxy:
         self._left: int | None = None
         self._threads: list[threading.Thread] = []
         self._listener: socket.socket | None = None
+        self.cut_inside = 0
+        """How often `cut_after` came to its end."""
         self.port = 0
         """Where clients connect to, on 127.0.0.1."""
         self._listen()
@@ -130,6 +132,7 @@ class TcpProxy:
                 allowed = self._allowed(len(chunk)) if source is pair[0] else len(chunk)
                 target.sendall(chunk[:allowed])
                 if allowed < len(chunk):
+                    self.cut_inside += 1
                     self.cut()
                     return
         with self._lock:
