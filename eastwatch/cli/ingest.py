@@ -58,7 +58,7 @@ def ingest(
     store: StoreOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Read access logs, traces and metrics into the store, each record exactly once."""
+    """Read access logs, traces and metrics into the store, each record of Kafka and of files exactly once."""
     urls = [parse_source(text) for text in sources]
     settings = settings_of(ctx, store, config)
     _check(urls, DecoderCache(settings.decode))
