@@ -18,7 +18,6 @@ from typing import Any
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 
 from collector.clock import Clock
 from collector.contract import DeadLetter
@@ -27,6 +26,7 @@ from collector.ingest.measures import Measures, Unmeasured
 from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
 from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, join_to_the_end, share_fetches, translated
+from collector.sources.kafka_leases import Leases
 from collector.sources.kafka_receive import receive_in_place
 from collector.sources.kafka_topics import TopicIds, committed_at, listed_id
 from collector.sources.options import KafkaOptions
@@ -49,33 +49,6 @@ METADATA_LIMIT_S = 5.0
 """How long a topic that exists may stay unknown to a client that has just connected."""
 
 _log = logging.getLogger(__name__)
-
-
-class _Leases(ConsumerRebalanceListener):
-    """Hears on the client's own thread that the membership was lost, and revokes every lease at once.
-
-    An ordinary rebalance needs no more than a look at the assignment: a partition that this member keeps goes on with
-    its position and its waiting messages, although the client says that all were revoked and assigned anew.
-    """
-
-    def __init__(self) -> None:
-        self.held: dict[TopicPartition, Pending] = {}
-        self.joined = False
-        """Whether the group has let this member in, with partitions or without any."""
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        del revoked
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        del assigned
-        self.joined = True
-
-    def on_partitions_lost(self, lost: Any) -> None:
-        self.joined = False
-        for partition in lost:
-            if pending := self.held.get(partition):
-                pending.lost = True
-                pending.lease.revoke()
 
 
 class KafkaSource:
@@ -117,7 +90,7 @@ class KafkaSource:
         self._notice = notice
         self._measures = measures or Unmeasured()
         self._kafka = kafka
-        self._leases = _Leases()
+        self._leases = Leases()
         self._stored: dict[TopicPartition, int] = {}
         self._begun: dict[TopicPartition, int] = {}
         """Where this run began to read."""

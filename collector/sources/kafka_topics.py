@@ -19,7 +19,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 UNSEEN_S = 1.0
-"""A topic is not deleted, created again and filled in less than this, or what it was is seen."""
+"""A position that was not fetched from for so long waits for new metadata. What happens in less is not seen."""
 REFRESH_LIMIT_S = 2.0
 """How long metadata are waited for after an assignment. Without any, the next poll asks again."""
 _NOTE = "topic_id="
