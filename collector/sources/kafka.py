@@ -30,6 +30,7 @@ from collector.sources.kafka_leases import Leases
 from collector.sources.kafka_receive import receive_in_place
 from collector.sources.kafka_topics import TopicIds, committed_at, listed_id
 from collector.sources.options import KafkaOptions
+from collector.sources.pace import Pace
 from collector.sources.pending import Chunk, Pending
 from collector.sources.source import Cut, Recorded
 from collector.sources.urls import KafkaUrl
@@ -37,10 +38,8 @@ from collector.sources.urls import KafkaUrl
 COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
-BACKLOG_AGES = 5
-"""A batch that is not full waits this many times its age while the broker has more for it."""
 FIRST_SHARE = 8
-"""While nothing of the source is on its way, a batch of this part of the full size is enough."""
+"""Behind a backlog, while nothing of the source is on its way, a batch of this part of the full size is enough."""
 LAG_S = 5.0
 """Seconds between two looks at the lag."""
 FIRST_WITH_TOPIC_IDS = (2, 8)
@@ -98,6 +97,7 @@ class KafkaSource:
         self._away = False
         self._committed: dict[TopicPartition, int] = {}
         self._outstanding: dict[TopicPartition, int] = {}
+        self._pace = Pace(options.batch_age_s)
         self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
         self._topic_ids: dict[str, str] = {}
         self._turn = 0
@@ -281,7 +281,7 @@ class KafkaSource:
                 cut := pending.cut(
                     self._recorded,
                     messages=self._options.batch_messages,
-                    size_bytes=self._enough_bytes(),
+                    size_bytes=self._enough_bytes(partition, pending),
                     everything=partition == largest or self._is_due(partition, pending, now),
                     at_end=pending.messages > 0 and self._is_at_end(partition, pending),
                 )
@@ -291,14 +291,16 @@ class KafkaSource:
                 handed_bytes += cut.size_bytes
                 self._more = handed_bytes >= self._options.batch_bytes
                 self._outstanding[partition] = self._outstanding.get(partition, 0) + 1
+                self._pace.cut(partition, cut.batch.first, now)
         self._stuck = largest is not None and not cuts
         self._turn += self._more
         return cuts
 
-    def _enough_bytes(self) -> int:
-        """Bytes that make a batch: nobody waits for a full one while there is nothing else to do."""
+    def _enough_bytes(self, partition: TopicPartition, pending: Pending) -> int:
+        """Bytes that make a batch: behind a backlog nobody waits for a full one while there is nothing else to do."""
         busy = any(count > 0 for count in self._outstanding.values())
-        return self._options.batch_bytes if busy else max(self._options.batch_bytes // FIRST_SHARE, 1)
+        share = 1 if busy or self._is_at_end(partition, pending) else FIRST_SHARE
+        return max(self._options.batch_bytes // share, 1)
 
     def _is_due(self, partition: TopicPartition, pending: Pending, now: float) -> bool:
         if self._ends is not None and pending.reached >= self._ends.get(partition, 0):
@@ -306,8 +308,9 @@ class KafkaSource:
         age_s = now - pending.since
         if not pending.messages or age_s < self._options.batch_age_s:
             return False
-        # Behind a backlog the next messages are at hand: a full batch costs the engine less than several small ones.
-        return age_s >= BACKLOG_AGES * self._options.batch_age_s or self._is_at_end(partition, pending)
+        if age_s >= self._pace.due_s(at_end=False):
+            return True
+        return age_s >= self._pace.due_s(at_end=True) and self._is_at_end(partition, pending)
 
     def _is_at_end(self, partition: TopicPartition, pending: Pending) -> bool:
         """Whether the broker had nothing more when it was last asked."""
@@ -354,6 +357,7 @@ class KafkaSource:
         self._begun.pop(partition, None)
         self._committed.pop(partition, None)
         self._outstanding.pop(partition, None)
+        self._pace.forget(partition)
 
     def _notice_recreated(self) -> set[TopicPartition]:
         """Go to the beginning of topics that are others than they were, and name their partitions."""
@@ -374,6 +378,7 @@ class KafkaSource:
         del dead
         partition = TopicPartition(cut.batch.topic, cut.batch.partition)
         self._outstanding[partition] = self._outstanding.get(partition, 1) - 1
+        self._pace.stored(partition, cut.batch.first, self._clock.monotonic())
         self._stored[partition] = max(self._stored.get(partition, 0), cut.batch.last + 1)
 
     def rewind(self, cut: Cut) -> None:
