@@ -25,8 +25,8 @@ class IngestOptions(BaseModel):
         default=128 << 20,
         ge=1024,
         le=1 << 30,
-        description="a batch is cut when its message bodies reach this many bytes; behind a backlog of Kafka an eighth "
-        "is enough while nothing else is on its way",
+        description="a batch is cut when its message bodies reach this many bytes; from Kafka an eighth is enough "
+        "while nothing else is on its way",
     )
     batch_messages: int = Field(
         default=200_000, ge=1, le=5_000_000, description="a batch is cut when it holds this many messages"
