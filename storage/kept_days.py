@@ -6,12 +6,9 @@ import re
 
 from storage.engine import Engine
 from storage.placement import local
+from storage.sql import load
 
 _ROW_TTL = re.compile(r"\sTTL\s+[^,]*?(?:toIntervalDay\((\d+)\)|INTERVAL (\d+) DAY)")
-_DDL = """
-    SELECT create_table_query AS ddl FROM system.tables
-    WHERE database = currentDatabase() AND name IN {names:Array(String)}
-"""
 
 
 def kept_days(engine: Engine, table: str) -> int:
@@ -23,7 +20,8 @@ def kept_days(engine: Engine, table: str) -> int:
     Raises:
         BadStatement: `storage.placement` does not know the table.
     """
-    found = engine.query(_DDL, {"names": sorted({table, local(table)})})["ddl"].to_pylist()
+    standing = engine.query(load("storage/table_definitions").text).to_pylist()
+    found = [row["ddl"] for row in standing if row["name"] in (table, local(table))]
     # Behind ORDER BY: a TTL before it is a column's.
     ttls = [_ROW_TTL.search(ddl[ddl.rfind(" ORDER BY ") :]) for ddl in found]
     return max((int(ttl[1] or ttl[2]) for ttl in ttls if ttl), default=0)

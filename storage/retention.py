@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.arrow_types import quoted
 from storage.engine import Engine
 from storage.placement import LOCAL
+from storage.sql import load
 
 _TTL = re.compile(r"(?<=\s)TTL\s+(.*?)(?=\s+SETTINGS\b|$)", re.DOTALL)
 
@@ -95,9 +96,7 @@ def apply(engine: Engine, retention: Retention) -> list[Change]:
 
     Days that were not given (`model_fields_set`) are declared where no retention was ever set, and change none.
     """
-    standing = engine.query(
-        "SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase()"
-    ).to_pylist()
+    standing = engine.query(load("storage/table_definitions").text).to_pylist()
     ddl = {row["name"]: row["ddl"] for row in standing}
     # On a cluster it is the local table that has the rows, and their TTL.
     ddl |= {name.removesuffix(LOCAL): text for name, text in ddl.items() if name.endswith(LOCAL)}
