@@ -39,7 +39,7 @@ COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
 FIRST_SHARE = 8
-"""While nothing of the source is on its way, a batch of this part of the full size is enough."""
+"""While nothing of the source is on its way, a batch of this part of the full size is enough (`Pace.has_rested`)."""
 LAG_S = 5.0
 """Seconds between two looks at the lag."""
 FIRST_WITH_TOPIC_IDS = (2, 8)
@@ -281,7 +281,7 @@ class KafkaSource:
                 cut := pending.cut(
                     self._recorded,
                     messages=self._options.batch_messages,
-                    size_bytes=self._enough_bytes(),
+                    size_bytes=self._enough_bytes(pending, now),
                     everything=partition == largest or self._is_due(partition, pending, now),
                     at_end=pending.messages > 0 and self._is_at_end(partition, pending),
                 )
@@ -296,10 +296,12 @@ class KafkaSource:
         self._turn += self._more
         return cuts
 
-    def _enough_bytes(self) -> int:
+    def _enough_bytes(self, pending: Pending, now: float) -> int:
         """Bytes that make a batch: nobody waits for a full one while there is nothing else to do."""
         busy = any(count > 0 for count in self._outstanding.values())
-        return self._options.batch_bytes if busy else max(self._options.batch_bytes // FIRST_SHARE, 1)
+        if busy or not self._pace.has_rested(now - pending.since):
+            return self._options.batch_bytes
+        return max(self._options.batch_bytes // FIRST_SHARE, 1)
 
     def _is_due(self, partition: TopicPartition, pending: Pending, now: float) -> bool:
         if self._ends is not None and pending.reached >= self._ends.get(partition, 0):

@@ -49,4 +49,12 @@ class Pace:
         Behind a backlog the next messages are at hand: a full batch costs the engine less than several small ones.
         """
         longest = LONGEST * self._age_s
-        return min(max(self._age_s, REST * self._took_s), longest) if at_end else longest
+        return min(max(self._age_s, self._rest_s), longest) if at_end else longest
+
+    def has_rested(self, age_s: float) -> bool:
+        """Whether a batch whose oldest message has this age may be a small one while nothing else is on its way."""
+        return age_s >= self._rest_s
+
+    @property
+    def _rest_s(self) -> float:
+        return REST * self._took_s

@@ -50,3 +50,10 @@ def test_what_was_given_up_says_nothing() -> None:
 @given(st.lists(st.floats(0, 1e6), max_size=20))
 def test_it_is_within_its_bounds_whatever_happens(took_s: list[float]) -> None:
     assert 1.0 <= paced(*took_s).due_s(at_end=True) <= LONGEST
+
+
+def test_a_small_batch_goes_out_of_turn_only_after_a_rest() -> None:
+    assert Pace(1.0).has_rested(0.0)
+    pace = paced(*[0.5] * 20)
+    assert not pace.has_rested(REST * 0.5 - 0.01)
+    assert pace.has_rested(REST * 0.5 + 0.01)
