@@ -27,7 +27,7 @@ from collector.ingest.run import Ingest
 from collector.inventory import load
 from collector.sources.memory import MemorySource
 from collector.sources.source import Cut, Lease, Source
-from eastwatch.follow_up import follow_up
+from eastwatch.follow_up import follow_up, settled
 from eastwatch.settings import Settings
 from eastwatch.world import Message, World
 from storage.engine import Engine
@@ -80,7 +80,7 @@ def make_loop(
     def derived(store: Engine, final: bool, go_on: GoOn) -> None:
         before_deriving()
         now = clock.now()
-        follow_up(store, now=now, until=None if final else now.replace(second=0, microsecond=0), go_on=go_on)
+        follow_up(store, now=now, until=None if final else settled(now), go_on=go_on)
 
     decoders = DecoderCache(settings.decode)
     return Ingest(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from analyzers.dependencies.derive import GoOn, derive
 from collector.identity.learn import learn_addresses
 from collector.ingest.operations import learn_operations
 from storage.engine import Engine
+
+SETTLE = timedelta(seconds=20)
+"""A minute is derived this long after its end: records of its last seconds come in meanwhile, and a minute that gets
+some later is derived anew."""
+
+
+def settled(now: datetime) -> datetime:
+    """The end of the minutes that a live ingester derives at `now` (UTC)."""
+    return (now - SETTLE).replace(second=0, microsecond=0)
 
 
 def follow_up(engine: Engine, *, now: datetime, until: datetime | None = None, go_on: GoOn = lambda: True) -> bool:

@@ -26,7 +26,7 @@ from collector.ingest.store import Notice
 from collector.sources.open import open_source
 from collector.sources.source import Joining, Source
 from collector.sources.urls import KafkaUrl, SourceUrl
-from eastwatch.follow_up import follow_up
+from eastwatch.follow_up import follow_up, settled
 from eastwatch.health import Check
 from eastwatch.measured import TelemetryMeasures, reported
 from eastwatch.retention_job import RetentionJob
@@ -249,8 +249,8 @@ class Job:
                 news = self._news()
                 if news != seen:
                     seen, changed_at = news, now
-                # Once more when the minute of the last news is over; the first run makes up for earlier processes.
-                minute = now.replace(second=0, microsecond=0)
+                # Once more when the minute of the last news is over and settled; the first run makes up for earlier processes.
+                minute = settled(now)
                 if done_until <= changed_at and self._follow_up(now, minute, lambda: not self._stop.is_set()):
                     done_until = minute
                 self._stop.wait(self._place.settings.ingest.derive_interval_s)

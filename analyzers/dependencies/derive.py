@@ -19,7 +19,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from analyzers.dependencies.closed import Closed, Coarse, period_of
-from storage.engine import Engine
+from storage.engine import Engine, Settings
+from storage.materialize import KEEPS, can_materialize, materialized
 from storage.sql import load
 
 GoOn = Callable[[], bool]
@@ -196,15 +197,23 @@ def _derive_minutes(
     go_on: GoOn,
 ) -> None:
     numbered = {"generation": generation, "derived_on": now.date()}
+    text, settings = _edges_statement(engine, kind)
     for since, until in _ranges(sorted(minutes), _MINUTE):
         if not go_on():
             return  # nothing is marked: for readers nothing has happened
         parameters: dict[str, Any] = {**numbered, "since": since, "until": until}
         if reach:
             parameters["horizon_s"] = reach.horizon_s
-        engine.execute(load(f"dependencies/{kind}_edges").text, parameters)
+        engine.execute(text, parameters, settings=settings)
     engine.execute(load("dependencies/announce_derived_keys").text, {"generation": generation})
     _mark(engine, kind, "1m", minutes, knowledge, numbered)
+
+
+def _edges_statement(engine: Engine, kind: Kind) -> tuple[str, Settings | None]:
+    statement = load(f"dependencies/{kind}_edges")
+    if kind == "trace" and can_materialize(engine):
+        return materialized(statement, "near"), KEEPS
+    return statement.text, None
 
 
 def _derive_coarse(

@@ -29,7 +29,7 @@ from collector.sources.urls import FileUrl, KafkaUrl, OtlpUrl, SourceUrl, parse_
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_writing, settings_of
 from eastwatch.cli.errors import EXIT_INTERRUPTED, tell
 from eastwatch.cli.progress import shown
-from eastwatch.follow_up import follow_up
+from eastwatch.follow_up import follow_up, settled
 from eastwatch.measured import TelemetryMeasures, measured, reported
 from eastwatch.settings import Settings
 from eastwatch.spent import Spent
@@ -143,7 +143,7 @@ def _check(urls: Sequence[SourceUrl], decoders: DecoderCache) -> None:
 def _derive(engine: Engine, clock: Clock, final: bool, telemetry: Telemetry, go_on: GoOn, spent: Spent) -> None:
     now = clock.now()
     with telemetry.span("derive"), spent.measured():
-        whole = follow_up(engine, now=now, until=None if final else now.replace(second=0, microsecond=0), go_on=go_on)
+        whole = follow_up(engine, now=now, until=None if final else settled(now), go_on=go_on)
     if final and not whole:
         tell("not all that follows from the last records is derived; the next run goes on")
 

@@ -79,10 +79,10 @@ def traces(draw: st.DrawFn) -> list[dict[str, Any]]:
     return spans
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=traces(), split=st.integers(0, 21))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=traces(), split=st.integers(0, 21), kept=st.booleans())
 def test_sql_counts_what_the_reference_counts_in_any_order_of_arrival(
-    engine: Engine, rows: list[dict[str, Any]], split: int
+    engine: Engine, rows: list[dict[str, Any]], split: int, kept: bool
 ) -> None:
     for table in (
         "spans",
@@ -94,10 +94,13 @@ def test_sql_counts_what_the_reference_counts_in_any_order_of_arrival(
     ):
         engine.execute(f"TRUNCATE TABLE {table}")
     first, second = rows[:split], rows[split:]
-    for part, number in ((first, 0), (second, 1)):
-        if part:
-            insert_spans(engine, part)
-            derive(engine, now=NOW + timedelta(minutes=number))
+    with pytest.MonkeyPatch.context() as older:
+        if not kept:
+            older.setattr("analyzers.dependencies.derive.can_materialize", lambda _: False)
+        for part, number in ((first, 0), (second, 1)):
+            if part:
+                insert_spans(engine, part)
+                derive(engine, now=NOW + timedelta(minutes=number))
     assert derived(engine) == (trace_rows(rows), trace_statuses(rows))
 
 
@@ -151,11 +154,11 @@ class _Mortal:
         self.left = at
         self._engine = engine
 
-    def execute(self, sql: str, parameters: Any = None) -> None:
+    def execute(self, sql: str, parameters: Any = None, *, settings: Any = None) -> None:
         if not self.left:
             raise _Killed
         self.left -= 1
-        self._engine.execute(sql, parameters)
+        self._engine.execute(sql, parameters, settings=settings)
 
 
 def test_a_run_that_died_at_any_statement_is_made_up_for(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from storage.errors import BadStatement, QueryFailed
 from storage.migrate import definitions, migrations
 from storage.placement import EVERYWHERE, LOCAL, ROLLUPS, ROUTED, STRICT, Place, place_of
 from storage.shards import LAYOUTS
+from storage.sql import load
 from storage.tokens import tables_read, tokens
 from tests.conftest import RunInProcess
 from tests.support.shards import replicated, unreplicated
@@ -126,6 +127,7 @@ for database, statements in json.load(open(f"{sys.argv[1]}/statements.json")).it
                        "FROM system.tables WHERE database = currentDatabase() ORDER BY name"),
         "indexes": rows("SELECT table, name, expr, type_full, granularity FROM system.data_skipping_indices "
                         "WHERE database = currentDatabase() ORDER BY table, name"),
+        "able": rows(open(f"{sys.argv[1]}/materializes.sql").read())[0]["able"],
     }
 print(json.dumps(said), flush=True)
 os._exit(0)  # the stand-in for Keeper does not let the process end
@@ -144,7 +146,9 @@ def test_the_engine_makes_the_same_tables_replicated_and_distributed(
     statements = {"single": ALL, "eastwatch": [statement.replace(" ON CLUSTER 'main'", "") for statement in STATEMENTS]}
     (tmp_path / "statements.json").write_text(json.dumps(statements))
     (tmp_path / "config.xml").write_text(CONFIG)
+    (tmp_path / "materializes.sql").write_text(load("storage/materializes").text)
     said = json.loads(run_in_process(RUN, tmp_path).stdout)
+    assert (said["single"]["able"], said["eastwatch"]["able"]) == (1, 0)
 
     def columns(store: str, table: str, *keys: str) -> list[list[str]]:
         return [[row[key] for key in keys] for row in said[store]["columns"] if row["table"] == table]

@@ -13,7 +13,8 @@
 -- Partners are looked for horizon_s seconds before and after.
 --
 -- Spans are joined as numbers (hashes of ids, of who they belong to, of operation and protocol); names come back at the
--- end, once per edge: joining names would move many times the bytes. Of what lies around [since, until) only the traces
+-- end, once per edge: joining names would move many times the bytes. `near` is selected once where the engine can keep
+-- it (storage/materialize.py): it reads the trace ids of the whole horizon. Of what lies around [since, until) only the traces
 -- that lie in it too are joined, so a step takes the memory of its own spans however many others there are. Of more than
 -- 10 000 spans under one the others are left out.
 --
@@ -42,7 +43,8 @@ WITH
                 cityHash64('peer', peer_namespace, peer_service, if(peer_service = '', peer_host, ''))) AS peer,
             peer_service != '' AS peer_named,
             if(operation = '' AND protocol = '', 0, cityHash64(operation, protocol)) AS op, protocol = 'grpc' AS grpc,
-            error, duration_us, http_status, grpc_status
+            error, duration_us, http_status, grpc_status,
+            cluster, namespace, workload, service, version, operation, protocol
         FROM spans
         WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
             AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
@@ -153,12 +155,7 @@ WITH
     ),
     names AS (
         SELECT who AS id, any((toString(cluster), toString(namespace), toString(workload), toString(service), toString(version), 0)) AS name
-        FROM (
-            SELECT cluster, namespace, workload, service, version, cityHash64(cluster, namespace, workload, service, version) AS who
-            FROM spans
-            WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
-                AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
-        )
+        FROM near
         GROUP BY who
         UNION ALL
         SELECT peer AS id, any(('', toString(peer_namespace), '', toString(if(peer_service = '', peer_host, peer_service)), '', peer_service = '')) AS name
@@ -172,10 +169,8 @@ WITH
         GROUP BY peer
     ),
     operations AS (
-        SELECT cityHash64(operation, protocol) AS id, any((toString(operation), toString(protocol))) AS name
-        FROM spans
-        WHERE ts >= {since:DateTime64(0, 'UTC')} - toIntervalSecond({horizon_s:UInt32})
-            AND ts < {until:DateTime64(0, 'UTC')} + toIntervalSecond({horizon_s:UInt32})
+        SELECT op AS id, any((toString(operation), toString(protocol))) AS name
+        FROM near
         GROUP BY id
     ),
     keyed AS (
