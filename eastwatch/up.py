@@ -249,7 +249,7 @@ class Job:
                 news = self._news()
                 if news != seen:
                     seen, changed_at = news, now
-                # Once more when the minute of the last news is over and settled; the first run makes up for earlier processes.
+                # Once more when the minute of the last news has settled; the first run makes up for earlier processes.
                 minute = settled(now)
                 if done_until <= changed_at and self._follow_up(now, minute, lambda: not self._stop.is_set()):
                     done_until = minute
