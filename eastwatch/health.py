@@ -10,18 +10,14 @@ connects is bounded in number, time and size. The answers come from functions th
 
 from __future__ import annotations
 
-import socket
-import socketserver
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from collector.errors import BadSource, SourceUnavailable
+from collector.sources.bounded_http import BoundedServer, Listener
 from eastwatch.cli.terminal import printable
 
 CONNECTIONS = 16
@@ -64,54 +60,18 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-class _Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class _Server(BoundedServer):
     def __init__(self, address: tuple[str, int], answers: Answers) -> None:
         self.answers = answers
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, float] = {}
-        """Connection -> when it must be gone."""
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for the host's full name, which may take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            full = len(self._open) >= CONNECTIONS
-            if not full:
-                self._open[request] = time.monotonic() + CONNECTION_S
-        if full:
-            self.shutdown_request(request)
-        else:
-            super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
+        super().__init__(address, _Handler, "health", CONNECTIONS)
 
     def service_actions(self) -> None:
         """Called about twice a second: nobody holds a place by sending a byte now and then."""
-        self.drop(time.monotonic())
+        self.drop(time.monotonic() - CONNECTION_S)
 
-    def drop(self, before: float) -> None:
-        """End the connections that must be gone `before` this moment."""
-        with self._lock:
-            late = [request for request, until in self._open.items() if until <= before]
-        for request in late:
-            with suppress(OSError):  # it has gone already
-                request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is its sender's business; anything else is a defect of ours and is told."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+    def end(self, within_s: float) -> None:
+        self.drop(float("inf"))
+        super().end(within_s)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -157,37 +117,14 @@ def told(checks: Sequence[Check]) -> str:
     return "".join(printable(line) + "\n" for line in lines)
 
 
-class Endpoint:
-    """The running endpoint. `port` is where it listens."""
-
-    def __init__(self, server: _Server) -> None:
-        self._server = server
-        self.port = server.server_port
-        self._thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening and drop who is connected."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server.drop(float("inf"))
-
-    def __enter__(self) -> Endpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def serve(address: tuple[str, int], answers: Answers) -> Endpoint:
+def serve(address: tuple[str, int], answers: Answers) -> Listener:
     """Listen on `address` (port 0 = any free one) until `close`.
 
     Raises:
         SourceUnavailable: the address cannot be listened on.
     """
     try:
-        return Endpoint(_Server(address, answers))
+        return Listener(_Server(address, answers), poll_s=0.5)
     except OSError as error:
         where = f"{address[0]}:{address[1]}"
         why = error.strerror or error

@@ -15,17 +15,13 @@ is not; errors carry a `google.rpc.Status` in the request's encoding.
 
 from __future__ import annotations
 
-import json
-import socket
-import socketserver
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Annotated, Any
 
 import numpy as np
@@ -37,32 +33,18 @@ from collector.contract import Batch
 from collector.decode.otlp.json_form import NotOtlp, to_protobuf
 from collector.decode.otlp.schema import Signal, to_message
 from collector.decode.otlp.wire import NotProtobuf, signal_of
+from collector.sources.bounded_http import BoundedServer, Listener
 from collector.sources.inflate import Broken, TooLarge, gunzip
+from collector.sources.otlp_answers import JSON, PROTOBUF, Rejected, failure, success
 from collector.sources.room import Place, Room
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Records of a request that could not be used, and why the first could not."""
-
-    records: int
-    reason: str
-
 
 Submit = Callable[[Batch, str], Rejected | None]
 """Takes one request as a batch of one message, with its format; returns once it is stored, raises where it was not."""
 
 FORMAT = "otlp_proto"
 _SIGNAL_OF_PATH: dict[str, Signal] = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "logs"}
-_REJECTED: Mapping[Signal, str] = {
-    "traces": "rejectedSpans",
-    "metrics": "rejectedDataPoints",
-    "logs": "rejectedLogRecords",
-}
-_PROTOBUF, _JSON = "application/x-protobuf", "application/json"
-# google.rpc.Code
-_CODES = {400: 3, 404: 5, 405: 12, 408: 4, 411: 3, 413: 3, 415: 3, 429: 8, 431: 3, 501: 12, 503: 14}
 _PIECE = 1 << 16
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 GZIP_MOST = 1032
 """Deflate makes no more of a byte than this many."""
 WAITING_BYTES = 128 << 20
@@ -99,68 +81,18 @@ class Refused(Exception):
         """Whether the rest of the body is still on the wire, so that the connection cannot be used again."""
 
 
-class _Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True  # joined by `close` within a bound; never what keeps a process alive
-    block_on_close = False
-    request_queue_size = 64
-
+class _Server(BoundedServer):
     def __init__(self, address: tuple[str, int], submit: Submit, limits: RequestLimits, waiting_bytes: int) -> None:
         self.submit = submit
         self.limits = limits
         self.room = Room(waiting_bytes)
         self.places = threading.BoundedSemaphore(limits.at_work)
         self.closing = False
-        self._lock = threading.Lock()
-        self._open: dict[threading.Thread, socket.socket] = {}
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for the host's full name, which may take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            full = len(self._open) >= self.limits.connections
-            if not full:
-                thread = threading.Thread(
-                    target=self._serve, args=(request, client_address), name="otlp request", daemon=True
-                )
-                self._open[thread] = request
-                thread.start()
-        if full:
-            self._turn_away(request)
-
-    def _serve(self, request: Any, client_address: Any) -> None:
-        try:
-            self.process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                self._open.pop(threading.current_thread(), None)
-
-    def _turn_away(self, request: socket.socket) -> None:
-        with suppress(OSError):  # it has gone already
-            request.settimeout(1.0)
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n")
-        self.shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is the sender's business; anything else is a defect of ours and is told."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+        super().__init__(address, _Handler, "otlp", limits.connections, _FULL)
 
     def end(self, within_s: float) -> None:
-        """Let requests that are being stored be answered, drop idle connections, join what there is within a bound."""
         self.closing = True
-        with self._lock:
-            left = dict(self._open)
-        for connection in left.values():
-            with suppress(OSError):  # closed meanwhile
-                connection.shutdown(socket.SHUT_RD)
-        until = time.monotonic() + within_s
-        for thread in left:
-            thread.join(max(0.0, until - time.monotonic()))
+        super().end(within_s)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -199,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as refusal:
             self._refuse(refusal)
         else:
-            self._answer(200, _success(rejected, signal, encoding), encoding)
+            self._answer(200, success(rejected, signal, encoding), encoding)
 
     def _method_not_allowed(self) -> None:
         self._refuse(Refused(405, f"{self.command} is not allowed, expected POST", close=True))
@@ -214,8 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _encoding(self) -> str:
         encoding = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if encoding not in (_PROTOBUF, _JSON):
-            raise Refused(415, f"content-type {encoding[:60]!r}, expected {_PROTOBUF} or {_JSON}", close=True)
+        if encoding not in (PROTOBUF, JSON):
+            raise Refused(415, f"content-type {encoding[:60]!r}, expected {PROTOBUF} or {JSON}", close=True)
         return encoding
 
     def _request(self, place: Place, encoding: str, signal: Signal) -> bytes:
@@ -335,13 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, refusal: Refused) -> None:
         headers = getattr(self, "headers", None)
-        encoding = _JSON if headers is None else headers.get("content-type", "").partition(";")[0].strip().lower()
-        message = str(refusal).replace("\n", " ")[:500]
-        code = _CODES.get(refusal.status, 2)
-        if encoding == _PROTOBUF:
-            body = _status(code, message)
-        else:
-            encoding, body = _JSON, json.dumps({"code": code, "message": message}).encode()
+        encoding = "" if headers is None else headers.get("content-type", "").partition(";")[0].strip().lower()
+        encoding, body = failure(refusal.status, str(refusal), encoding)
         self.close_connection = self.close_connection or refusal.close
         self._answer(refusal.status, body, encoding, refusal.retry_after_s)
 
@@ -363,39 +290,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _status(code: int, message: str) -> bytes:
-    """google.rpc.Status {code = 1, message = 2} in protobuf."""
-    return _number_and_text(code, message)
-
-
-def _success(rejected: Rejected | None, signal: Signal, encoding: str) -> bytes:
-    """Export…ServiceResponse {partial_success = 1 {rejected_... = 1, error_message = 2}}; empty without `rejected`."""
-    if rejected is None:
-        return b"{}" if encoding == _JSON else b""
-    message = f"kept as dead letters, they cannot be used; the first: {rejected.reason}"[:500]
-    if encoding == _JSON:
-        # JSON of protobuf writes 64-bit numbers as text.
-        told = {_REJECTED[signal]: str(rejected.records), "errorMessage": message}
-        return json.dumps({"partialSuccess": told}).encode()
-    partial = _number_and_text(rejected.records, message)
-    return b"\x0a" + _varint(len(partial)) + partial
-
-
-def _number_and_text(number: int, text: str) -> bytes:
-    """A protobuf message with a number in field 1 and a text in field 2."""
-    content = text.encode("utf-8", "replace")[:10_000]
-    return b"\x08" + _varint(number) + b"\x12" + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def _inflate(body: bytes, limit: int) -> bytes:
     try:
         return gunzip(body, limit)
@@ -409,7 +303,7 @@ def _checked(body: bytes, encoding: str, signal: Signal) -> bytes:
     Raises:
         Refused: 400, sending it again is useless.
     """
-    if encoding == _JSON:
+    if encoding == JSON:
         try:
             return to_protobuf(body, signal)[1]
         except NotOtlp as error:
@@ -424,32 +318,13 @@ def _checked(body: bytes, encoding: str, signal: Signal) -> bytes:
     return body
 
 
-class Receiver:
-    """A running OTLP/HTTP receiver. `port` is where it listens."""
-
-    def __init__(self, server: _Server) -> None:
-        self._server = server
-        self.port = server.server_port
-        self._thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="otlp receiver", daemon=True
-        )
-        self._thread.start()
-
-    def close(self, within_s: float = 5.0) -> None:
-        """Stop listening, answer what is being stored, drop the other connections. Calling it twice is fine."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server.end(within_s)
-
-
 def serve(
     address: tuple[str, int],
     submit: Submit,
     limits: RequestLimits | None = None,
     *,
     waiting_bytes: int = WAITING_BYTES,
-) -> Receiver:
+) -> Listener:
     """Listen on `address` (port 0 = any free one) until `close`.
 
     Args:
@@ -462,4 +337,4 @@ def serve(
     Raises:
         OSError: the address cannot be listened on.
     """
-    return Receiver(_Server(address, submit, limits or RequestLimits(), waiting_bytes))
+    return Listener(_Server(address, submit, limits or RequestLimits(), waiting_bytes))

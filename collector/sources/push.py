@@ -20,7 +20,8 @@ from collector.clock import Clock
 from collector.contract import Batch, DeadLetter
 from collector.errors import CollectorError, SourceUnavailable
 from collector.ingest.options import IngestOptions
-from collector.sources.otlp_http import Rejected, RequestLimits, serve
+from collector.sources.otlp_answers import Rejected
+from collector.sources.otlp_http import RequestLimits, serve
 from collector.sources.source import Cut, Lease
 from collector.sources.urls import OtlpUrl
 

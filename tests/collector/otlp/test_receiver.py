@@ -27,7 +27,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.contract import Batch
 from collector.errors import SourceUnavailable
-from collector.sources.otlp_http import Receiver, RequestLimits, serve
+from collector.sources.bounded_http import Listener
+from collector.sources.otlp_http import RequestLimits, serve
 from tests.collector.otlp.test_bad_input import JSON_SPAN, request
 from tests.support.poll import poll
 
@@ -60,7 +61,7 @@ def open_descriptors() -> int:
 
 
 @contextmanager
-def receiver(**limits: Any) -> Iterator[tuple[Receiver, Store]]:
+def receiver(**limits: Any) -> Iterator[tuple[Listener, Store]]:
     """A receiver on a free port, and its store."""
     store = Store()
     store.hold.set()
