@@ -10,7 +10,6 @@ beginning.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -27,27 +26,23 @@ from collector.ingest.options import IngestOptions
 from collector.sources.kafka_batches import read_raw
 from collector.sources.kafka_client import MAX_POLL_MESSAGES, connect, join_to_the_end, share_fetches, translated
 from collector.sources.kafka_leases import Leases
+from collector.sources.kafka_offsets import Offsets
 from collector.sources.kafka_receive import receive_in_place
-from collector.sources.kafka_topics import TopicIds, committed_at, listed_id
+from collector.sources.kafka_topics import TopicIds, listed_id
 from collector.sources.options import KafkaOptions
 from collector.sources.pace import Pace
 from collector.sources.pending import Chunk, Pending
 from collector.sources.source import Cut, Recorded
 from collector.sources.urls import KafkaUrl
 
-COMMIT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 3.0
 OTHERS_CHECK_S = 1.0
 FIRST_SHARE = 8
 """While nothing of the source is on its way, a batch of this part of the full size is enough (`Pace.has_rested`)."""
-LAG_S = 5.0
-"""Seconds between two looks at the lag."""
 FIRST_WITH_TOPIC_IDS = (2, 8)
 """Older brokers cannot tell a recreated topic from the one before it."""
 METADATA_LIMIT_S = 5.0
 """How long a topic that exists may stay unknown to a client that has just connected."""
-
-_log = logging.getLogger(__name__)
 
 
 class KafkaSource:
@@ -87,18 +82,11 @@ class KafkaSource:
         self._clock = clock
         self._options = options
         self._notice = notice
-        self._measures = measures or Unmeasured()
         self._kafka = kafka
         self._leases = Leases()
-        self._stored: dict[TopicPartition, int] = {}
-        self._begun: dict[TopicPartition, int] = {}
-        """Where this run began to read."""
-        self._lag_told: set[TopicPartition] = set()
         self._away = False
-        self._committed: dict[TopicPartition, int] = {}
-        self._outstanding: dict[TopicPartition, int] = {}
         self._pace = Pace(options.batch_age_s)
-        self._committed_at = self._others_at = self._lag_told_at = clock.monotonic()
+        self._others_at = clock.monotonic()
         self._topic_ids: dict[str, str] = {}
         self._turn = 0
         """Which partition is cut first: the next one, where not all of them had their turn."""
@@ -115,6 +103,7 @@ class KafkaSource:
             read_raw(self._consumer, options.record_batch_bytes, notice)
             receive_in_place(self._consumer)
         self._ids = TopicIds(self._consumer, self._tell_recreated)
+        self._offsets = Offsets(self._consumer, self._ids, clock, options.commit_interval_s, measures or Unmeasured())
         try:
             self._subscribe()
             partitions = self._partitions(until_idle)
@@ -229,7 +218,7 @@ class KafkaSource:
             # The position went back (a log that was truncated): one batch never holds both sides of it.
             self._forget(partition)
             pending = self._pending(partition)
-        self._begun.setdefault(partition, int(chunk.offsets[0]))
+        self._offsets.begin(partition, int(chunk.offsets[0]))
         pending.add(chunk, now)
 
     def _pending(self, partition: TopicPartition) -> Pending:
@@ -290,7 +279,7 @@ class KafkaSource:
                 # A cut is a copy, and waits outside of what is counted until there is room for it.
                 handed_bytes += cut.size_bytes
                 self._more = handed_bytes >= self._options.batch_bytes
-                self._outstanding[partition] = self._outstanding.get(partition, 0) + 1
+                self._offsets.cut(partition)
                 self._pace.cut(partition, cut.batch.first, now)
         self._stuck = largest is not None and not cuts
         self._turn += self._more
@@ -298,8 +287,7 @@ class KafkaSource:
 
     def _enough_bytes(self, pending: Pending, now: float) -> int:
         """Bytes that make a batch: nobody waits for a full one while there is nothing else to do."""
-        busy = any(count > 0 for count in self._outstanding.values())
-        if busy or not self._pace.has_rested(now - pending.since):
+        if self._offsets.busy or not self._pace.has_rested(now - pending.since):
             return self._options.batch_bytes
         return max(self._options.batch_bytes // FIRST_SHARE, 1)
 
@@ -354,10 +342,7 @@ class KafkaSource:
     def _forget(self, partition: TopicPartition) -> None:
         if pending := self._leases.held.pop(partition, None):
             pending.lease.revoke()
-        self._stored.pop(partition, None)
-        self._begun.pop(partition, None)
-        self._committed.pop(partition, None)
-        self._outstanding.pop(partition, None)
+        self._offsets.forget(partition)
         self._pace.forget(partition)
 
     def _notice_recreated(self) -> set[TopicPartition]:
@@ -378,9 +363,8 @@ class KafkaSource:
         """`cut` is in the store: its offsets may be committed."""
         del dead
         partition = TopicPartition(cut.batch.topic, cut.batch.partition)
-        self._outstanding[partition] = self._outstanding.get(partition, 1) - 1
         self._pace.stored(partition, cut.batch.first, self._clock.monotonic())
-        self._stored[partition] = max(self._stored.get(partition, 0), cut.batch.last + 1)
+        self._offsets.stored(partition, cut.batch.last + 1)
 
     def rewind(self, cut: Cut) -> None:
         """Another member recorded other bounds: fetch this partition again from there."""
@@ -407,7 +391,7 @@ class KafkaSource:
         assigned = self._consumer.assignment() or set()
         others: list[TopicPartition] = []
         for partition, end in self._ends.items():
-            if end == 0 or self._committed.get(partition, 0) >= end:
+            if end == 0 or self._offsets.has_committed(partition, end):
                 continue
             if partition not in assigned:
                 others.append(partition)
@@ -417,7 +401,7 @@ class KafkaSource:
 
     def _is_read(self, partition: TopicPartition, end: int) -> bool:
         pending = self._leases.held.get(partition)
-        if (pending and pending.messages) or self._outstanding.get(partition, 0):
+        if (pending and pending.messages) or self._offsets.is_under_way(partition):
             return False
         # The position also passes what no consumer sees: transaction markers, aborted and compacted messages.
         position = self._told(lambda: self._consumer.position(partition, timeout_ms=2000))
@@ -437,51 +421,7 @@ class KafkaSource:
 
     def commit(self, *, final: bool = False) -> None:
         """Commit the offsets of what is stored."""
-        now = self._clock.monotonic()
-        if final or now - self._lag_told_at >= LAG_S:
-            self._lag_told_at = now
-            self._tell_lag()
-        if not final and now - self._committed_at < self._options.commit_interval_s:
-            return
-        self._committed_at = now
-        assigned = self._consumer.assignment() or set()
-        ahead = {
-            partition: position
-            for partition, position in self._stored.items()
-            if partition in assigned and position > self._committed.get(partition, -1)
-        }
-        if not ahead:
-            return
-        try:
-            self._consumer.commit(
-                {
-                    partition: committed_at(position, self._ids.of.get(partition, ""))
-                    for partition, position in ahead.items()
-                },
-                timeout_ms=int(COMMIT_TIMEOUT_S * 1000),
-            )
-        except kafka_errors.KafkaError as error:
-            # A rebalance or a coordinator on the move: what stays uncommitted is read again and dropped by its token.
-            _log.info("offsets not committed: %s", error)
-            return
-        self._committed.update(ahead)
-
-    def _tell_lag(self) -> None:
-        assigned: Set[TopicPartition] = self._consumer.assignment() or set()
-        for partition in self._lag_told - assigned:
-            self._measures.gone(partition.topic, partition.partition)
-        self._lag_told &= assigned
-        for partition in assigned:
-            try:
-                end = self._consumer.highwater(partition)
-                position = self._stored.get(partition, self._begun.get(partition))
-                if position is None:
-                    position = self._consumer.position(partition, timeout_ms=0)
-            except (kafka_errors.KafkaError, KeyError):
-                continue  # taken away in between, on the client's own thread
-            if end is not None and position is not None:
-                self._lag_told.add(partition)
-                self._measures.lag(partition.topic, partition.partition, max(0, end - position))
+        self._offsets.commit(final=final)
 
     def close(self) -> None:
         """Leave the group."""
@@ -490,6 +430,5 @@ class KafkaSource:
         self._closed = True
         for pending in self._leases.held.values():
             pending.lease.revoke()
-        for partition in self._lag_told:
-            self._measures.gone(partition.topic, partition.partition)
+        self._offsets.close()
         self._consumer.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1000))
