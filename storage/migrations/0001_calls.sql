@@ -71,5 +71,5 @@ CREATE TABLE calls (
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (base_edge_id, edge_id, ts)
-SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 20, min_bytes_for_wide_part = 268435456,
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 20, merge_selector_base = 20, min_bytes_for_wide_part = 268435456,
     enable_vertical_merge_algorithm = 0, merge_max_block_size = 2048, merge_max_block_size_bytes = 2097152

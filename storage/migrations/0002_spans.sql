@@ -43,4 +43,4 @@ CREATE TABLE spans (
 ENGINE = MergeTree
 PARTITION BY toDate(received_at)
 ORDER BY (toStartOfMinute(ts), service, ts)
-SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 20, min_bytes_for_wide_part = 268435456
+SETTINGS non_replicated_deduplication_window = 100000, min_parts_to_merge_at_once = 20, merge_selector_base = 20, min_bytes_for_wide_part = 268435456
