@@ -1,0 +1,267 @@
+"""Policy files → documents that know the line of each of their values.
+
+`kubectl get ... -o yaml|json` and `consul config read` print YAML or JSON; people concatenate documents and lists. JSON
+is read as what it nearly always is, YAML. Anchors, duplicate keys and absurd depth or size are refused: whoever reviews
+the file and the controller would see different policies, or a small file would become a large one.
+
+Whatever is wrong is told with file, line and field, and with what is allowed there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import yaml
+
+from analyzers.policy.errors import BadPolicy
+
+MAX_BYTES = 64 << 20
+MAX_DEPTH = 64
+MAX_SHOWN = 60
+"""Characters of a value that a message repeats."""
+MANY = 12
+"""Names that a message lists."""
+
+_TEXT, _BOOL, _INT = "tag:yaml.org,2002:str", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int"
+_NULL, _FLOAT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:float"
+_TRUE = ("true", "yes", "on")
+_LIST, _MAP = "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"
+_KINDS = {
+    _TEXT: "text",
+    _BOOL: "true or false",
+    _INT: "a whole number",
+    _FLOAT: "a number",
+    _NULL: "nothing",
+    _LIST: "a list",
+    _MAP: "an object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of a document: where it stands, and typed views of it that refuse what is of another type."""
+
+    file: str
+    node: Any
+    """As composed by PyYAML."""
+    field: str = ""
+    """From the document's root, such as `spec.rules[0].from`."""
+
+    @property
+    def line(self) -> int:
+        """The first one is 1."""
+        return self.node.start_mark.line + 1
+
+    @property
+    def place(self) -> str:
+        """File, line and field."""
+        return f"{self.file}: line {self.line}: {self.field}" if self.field else f"{self.file}: line {self.line}"
+
+    def refuse(self, why: str) -> NoReturn:
+        """Say what is wrong with this value, and what is expected.
+
+        Raises:
+            BadPolicy: always.
+        """
+        raise BadPolicy(f"{self.place}: {why}")
+
+    @property
+    def is_null(self) -> bool:
+        """`null`, `~` or nothing at all."""
+        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == _NULL
+
+    @property
+    def is_map(self) -> bool:
+        """An object, empty or not."""
+        return isinstance(self.node, yaml.MappingNode)
+
+    @property
+    def shown(self) -> str:
+        """What stands here, for a message."""
+        if isinstance(self.node, yaml.MappingNode):
+            return "an object"
+        if isinstance(self.node, yaml.SequenceNode):
+            return "a list"
+        if self.node.tag == _TEXT:
+            return repr(self.node.value[:MAX_SHOWN])
+        return "null" if self.is_null else str(self.node.value)[:MAX_SHOWN]
+
+    # Views. A null is what a missing key is, as for the API server.
+
+    def fields(self, *allowed: str) -> Mapping[str, Value]:
+        """The fields of an object by name, without those that are null; with `allowed`, any other is refused."""
+        if not isinstance(self.node, yaml.MappingNode):
+            self.refuse(f"{self.shown}, expected an object")
+        found: dict[str, Value] = {}
+        for key, node in self.node.value:
+            value = Value(self.file, node, f"{self.field}.{key.value}" if self.field else key.value)
+            if allowed and key.value not in allowed:
+                value.refuse(f"unknown field, expected {listed(allowed)}")
+            if not value.is_null:
+                found[key.value] = value
+        return found
+
+    def get(self, name: str) -> Value | None:
+        """One field of an object; None where it is missing or null."""
+        return self.fields().get(name)
+
+    def items(self) -> Sequence[Value]:
+        """The items of a list."""
+        if not isinstance(self.node, yaml.SequenceNode):
+            self.refuse(f"{self.shown}, expected a list")
+        return [Value(self.file, node, f"{self.field}[{at}]") for at, node in enumerate(self.node.value)]
+
+    def text(self) -> str:
+        """A text; a number or `true` that stands without quotes is none, as for the API server."""
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != _TEXT:
+            self.refuse(f"{self.shown}, expected text")
+        return self.node.value
+
+    def one_of(self, *allowed: str) -> str:
+        """A text that is one of these."""
+        text = self.text()
+        if text not in allowed:
+            self.refuse(f"{self.shown}, expected {listed(allowed)}")
+        return text
+
+    def texts(self) -> Sequence[str]:
+        """A list of texts."""
+        return [item.text() for item in self.items()]
+
+    def boolean(self) -> bool:
+        """True or false."""
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != _BOOL:
+            self.refuse(f"{self.shown}, expected true or false")
+        return self.node.value.lower() in _TRUE
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number within bounds."""
+        if isinstance(self.node, yaml.ScalarNode) and self.node.tag == _INT:
+            digits = self.node.value.removeprefix("-")
+            if digits.isdecimal() and len(digits) < 20 and low <= int(self.node.value) <= high:
+                return int(self.node.value)
+        return self.refuse(f"{self.shown}, expected a whole number of {low} to {high}")
+
+    def text_map(self) -> Mapping[str, str]:
+        """An object whose values are texts, such as labels."""
+        return {name: value.text() for name, value in self.fields().items()}
+
+    def plain(self) -> Any:
+        """Everything below as Python's own values: what the text says, whatever the type that is meant."""
+        if isinstance(self.node, yaml.MappingNode):
+            return {name: value.plain() for name, value in self.fields().items()}
+        if isinstance(self.node, yaml.SequenceNode):
+            return [value.plain() for value in self.items()]
+        if self.node.tag == _BOOL:
+            return self.node.value.lower() in _TRUE
+        return None if self.is_null else self.node.value
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: `a, b or c`."""
+    shown = list(names)
+    if len(shown) > MANY:
+        shown = [*shown[:MANY], f"{len(shown) - MANY} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
+
+
+def read_documents(file: str, content: bytes) -> Iterator[Value]:
+    """The objects of a file in their order, lists (`kind: List`, JSON arrays) flattened, empty documents left out.
+
+    Args:
+        file: its name, for messages.
+        content: YAML or JSON, UTF-8 (a byte order mark is skipped).
+
+    Raises:
+        BadPolicy: not readable as such, or nothing in it; says where.
+    """
+    if len(content) > MAX_BYTES:
+        raise BadPolicy(f"{file}: {len(content) >> 20} MiB, expected at most {MAX_BYTES >> 20} MiB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadPolicy(f"{file}: byte {error.start} is not UTF-8, expected YAML or JSON") from None
+    _check_events(file, text)
+    loader = yaml.CSafeLoader(text)
+    found = 0
+    try:
+        while loader.check_node():
+            root = Value(file, loader.get_node())
+            _check_keys(root)
+            for document in _flat(root, 0):
+                found += 1
+                yield document
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadPolicy(f"{file}: {_problem(error)}") from None
+    finally:
+        loader.dispose()
+    if not found:
+        raise BadPolicy(f"{file}: nothing in it, expected policies as YAML or JSON")
+
+
+def _flat(value: Value, depth: int) -> Iterator[Value]:
+    if value.is_null:
+        return
+    if depth > 4:
+        value.refuse("lists of lists, expected an object")
+    if isinstance(value.node, yaml.SequenceNode):
+        for item in value.items():
+            yield from _flat(item, depth + 1)
+        return
+    fields = value.fields()
+    kind = fields.get("kind") or fields.get("Kind")
+    items = fields.get("items")
+    if kind is not None and items is not None and kind.text().endswith("List"):
+        for item in items.items():
+            yield from _flat(item, depth + 1)
+        return
+    yield Value(value.file, value.node)
+
+
+def _check_events(file: str, text: str) -> None:
+    """Refuse what the composer must not see: it recurses, and follows anchors."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            line = event.start_mark.line + 1
+            if isinstance(event, yaml.AliasEvent):
+                raise BadPolicy(f"{file}: line {line}: an anchor is used, expected each object written out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise BadPolicy(f"{file}: line {line}: nested too deeply, expected at most {MAX_DEPTH} levels")
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadPolicy(f"{file}: {_problem(error)}") from None
+
+
+def _check_keys(root: Value) -> None:
+    """Refuse duplicate keys, and values of types that JSON does not have."""
+    stack = [root.node]
+    while stack:
+        node = stack.pop()
+        line = node.start_mark.line + 1
+        if node.tag == "tag:yaml.org,2002:timestamp":
+            node.tag = _TEXT  # creationTimestamp, as JSON has it
+        if node.tag not in _KINDS:
+            tag = str(node.tag).rpartition(":")[2][:MAX_SHOWN]
+            raise BadPolicy(f"{root.file}: line {line}: a value of type {tag!r}, expected {listed(_KINDS.values())}")
+        if isinstance(node, yaml.SequenceNode):
+            stack.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    raise BadPolicy(f"{root.file}: line {line}: a key is no plain text, expected one")
+                if key.value in keys:
+                    raise BadPolicy(f"{root.file}: line {line}: key {key.value[:60]!r} stands twice, expected it once")
+                keys.add(key.value)
+                stack.append(value)
+
+
+def _problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{place}{problem}, expected YAML or JSON"

@@ -1,0 +1,78 @@
+"""Where a call has what conditions are about, whether it was logged, and what to switch on where it was not.
+
+A column that is not `logged` is unknown; one that is logged empty is absent, and known to be. Two fields need more:
+a plaintext call has no principal, whatever the line says; a call over mutual TLS has one, even where its certificate
+bears no URI and the line therefore shows none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from analyzers.policy.formula import Attribute, Field, Subject
+from storage.tables import LOGGED_BIT
+
+_SWITCH_ON: Mapping[Field, str] = {
+    Field.PRINCIPAL: "%DOWNSTREAM_PEER_URI_SAN% in the access log format",
+    Field.SOURCE_IP: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% in the access log format",
+    Field.REMOTE_IP: "%DOWNSTREAM_REMOTE_ADDRESS% in the access log format",
+    Field.DESTINATION_IP: "%DOWNSTREAM_LOCAL_ADDRESS% in the access log format",
+    Field.DESTINATION_PORT: "%DOWNSTREAM_LOCAL_ADDRESS% in the access log format",
+    Field.METHOD: "%REQ(:METHOD)% in the access log format",
+    Field.PATH: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% in the access log format",
+    Field.HOST: "%REQ(:AUTHORITY)% in the access log format",
+    Field.SNI: "%REQUESTED_SERVER_NAME% in the access log format",
+    Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
+}
+
+
+def switch_on(subject: Subject) -> str:
+    """What makes the field known for calls to come."""
+    if isinstance(subject, Field):
+        return _SWITCH_ON[subject]
+    header = subject.key.removeprefix("request.headers.")
+    if header != subject.key:
+        return f"%REQ({header.upper()})% in the access log format, as {subject.key}"
+    return f"{subject.key} in the access log format, from the filter's dynamic metadata"
+
+
+def name_of(subject: Subject) -> str:
+    """The column, or the key of `attributes`."""
+    return subject.value if isinstance(subject, Field) else subject.key
+
+
+def _logged(field: Field) -> str:
+    return f"bitTest(logged, {LOGGED_BIT[field.value]})"
+
+
+def known(subject: Subject, key: str) -> str:
+    """SQL: 1 where the call says what the field is, if only that it is absent; `key` is an attribute's, as SQL."""
+    match subject:
+        case Attribute():
+            return f"mapContains(attributes, {key})"
+        case Field.LABELS:
+            return "0"
+        case Field.PRINCIPAL:
+            shown = "(source_principal != '' OR tls != 'mtls')"
+            return f"(tls = 'plaintext' OR ({_logged(Field.PRINCIPAL)} AND {shown}))"
+        case Field.DESTINATION_PORT:
+            return f"({_logged(subject)} AND destination_port != 0)"
+        case Field.SOURCE_IP | Field.REMOTE_IP | Field.DESTINATION_IP:
+            return f"({_logged(subject)} AND {subject.value} != toIPv6('::'))"
+        case _:
+            return _logged(subject)
+
+
+def value(subject: Subject, key: str) -> str:
+    """SQL: what the field is, where it is known."""
+    match subject:
+        case Attribute():
+            return f"attributes[{key}]"
+        case Field.PATH:
+            return "cutQueryStringAndFragment(path)"
+        case Field.HOST | Field.SNI:
+            return f"lower({subject.value})"
+        case Field.PRINCIPAL:
+            return "if(tls = 'plaintext', '', source_principal)"
+        case _:
+            return subject.value

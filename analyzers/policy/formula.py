@@ -1,0 +1,207 @@
+"""What every engine's policies become: ordered steps, each a formula over one call, in three-valued logic.
+
+    documents ──(one compiler an engine)──► Program ──(sql.py)──► one ClickHouse expression
+
+A condition over something that the proxy did not log is neither true nor false. With Kleene's logic the value of a
+program says by itself whether that matters: let `V` be what follows, then a step that allows what matches `p` is
+`p OR V`, one that denies it `NOT p AND V`. So a program is one formula, `call is allowed`, whose value may be unknown.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Field(StrEnum):
+    """What conditions are about; `fields.py` says where a call has it."""
+
+    PRINCIPAL = "source_principal"
+    SOURCE_IP = "source_ip"
+    REMOTE_IP = "source_remote_ip"
+    DESTINATION_IP = "destination_ip"
+    DESTINATION_PORT = "destination_port"
+    METHOD = "method"
+    PATH = "path"
+    HOST = "authority"
+    SNI = "sni"
+    LABELS = "destination_labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A field that only `attributes` holds, by its key, such as `request.headers.x-team`."""
+
+    key: str
+
+
+Subject = Field | Attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """True or false, whatever the call."""
+
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Never known of any call of this destination, for want of `field`."""
+
+    field: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The field is one of these texts. What is absent is the empty text."""
+
+    field: Subject
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The field begins with this text."""
+
+    field: Subject
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """The field ends with this text."""
+
+    field: Subject
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """All of the field matches this regular expression of RE2."""
+
+    field: Subject
+    regex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The field is not the empty text."""
+
+    field: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The address lies in one of these networks."""
+
+    field: Subject
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The port lies in one of these ranges, both ends included."""
+
+    field: Subject
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """What is unknown stays unknown."""
+
+    part: Formula
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """False where any part is, true where all are, else unknown. Of no parts: true."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """True where any part is, false where all are, else unknown. Of no parts: false."""
+
+    parts: tuple[Formula, ...]
+
+
+Condition = Unknown | Equals | Prefix | Suffix | Matches | Present | Within | Ports
+Formula = Constant | Condition | Not | And | Or
+
+TRUE, FALSE = Constant(True), Constant(False)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What matches is allowed, or denied, and nothing after this step counts."""
+
+    allows: bool
+    when: Formula
+    policy: str
+    """`namespace/name`, as people know it."""
+    rule: str
+    """Which of its rules; empty where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The steps of one destination in their order, and what holds where none matches."""
+
+    steps: tuple[Step, ...]
+    allows: bool
+    """What none of the steps matches."""
+
+
+def both(parts: Sequence[Formula]) -> Formula:
+    """All of them, without parts that change nothing."""
+    kept: list[Formula] = []
+    for part in parts:
+        if part == FALSE:
+            return FALSE
+        if part != TRUE:
+            kept.extend(part.parts if isinstance(part, And) else [part])
+    return kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else TRUE
+
+
+def either(parts: Sequence[Formula]) -> Formula:
+    """Any of them, without parts that change nothing."""
+    kept: list[Formula] = []
+    for part in parts:
+        if part == TRUE:
+            return TRUE
+        if part != FALSE:
+            kept.extend(part.parts if isinstance(part, Or) else [part])
+    return kept[0] if len(kept) == 1 else Or(tuple(kept)) if kept else FALSE
+
+
+def no(part: Formula) -> Formula:
+    """What it is not."""
+    if isinstance(part, Constant):
+        return Constant(not part.value)
+    return part.part if isinstance(part, Not) else Not(part)
+
+
+def conditions(formula: Formula) -> Iterator[Condition]:
+    """Every condition in it."""
+    match formula:
+        case Constant():
+            return
+        case Not(part):
+            yield from conditions(part)
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from conditions(part)
+        case _:
+            yield formula
+
+
+def subjects(formula: Formula) -> frozenset[Subject]:
+    """What its conditions are about."""
+    return frozenset(condition.field for condition in conditions(formula))

@@ -1,0 +1,1 @@
+"""Istio's AuthorizationPolicy and what it rests on, as sidecars, gateways and waypoints judge by it."""

@@ -1,0 +1,295 @@
+"""Istio's policies of one workload → a program, as the proxy's RBAC filters would judge.
+
+Order: CUSTOM that matches and is refused by its provider, DENY, ALLOW, and where any ALLOW policy applies, nobody else.
+What connections do not have (methods, paths, ..) takes a whole ALLOW rule away and is left out of all others: the
+filter chain of a TCP port is built so. AUDIT and dry-run policies decide nothing.
+
+Source: Istio, pilot/pkg/security/authz/{builder,model,matcher}, pilot/pkg/model/{authorization,policyattachment}.go.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from analyzers.policy.formula import (
+    FALSE,
+    TRUE,
+    Attribute,
+    Equals,
+    Field,
+    Formula,
+    Matches,
+    Ports,
+    Prefix,
+    Present,
+    Program,
+    Step,
+    Subject,
+    Suffix,
+    Unknown,
+    Within,
+    both,
+    either,
+    no,
+)
+from analyzers.policy.istio.model import (
+    HTTP_ONLY,
+    AuthorizationPolicy,
+    Matchers,
+    Mesh,
+    Rule,
+    When,
+    Workload,
+    positive,
+)
+
+Transport = Literal["http", "tcp"]
+SPIFFE = "spiffe://"
+PROVIDER = Attribute("ext_authz")
+"""What a provider answers is in no line; so a call that a CUSTOM policy matches may have been denied by it."""
+_ANY_SEGMENT = r"[A-Za-z0-9\-._~%!$&'()+,;:@=*]+"
+_ANY_SEGMENTS = r"[A-Za-z0-9\-._~%!$&'()+,;:@=*/]*"
+
+
+def program(policies: Sequence[AuthorizationPolicy], workload: Workload, mesh: Mesh, transport: Transport) -> Program:
+    """What decides about calls that arrive at `workload` over `transport`."""
+    steps: list[Step] = []
+    restricted: list[Formula] = []
+    for action in ("CUSTOM", "DENY", "ALLOW"):
+        for policy in policies:
+            if policy.action != action or policy.dry_run:
+                continue
+            applies = applicable(policy, workload, mesh)
+            if applies == FALSE:
+                continue
+            if action == "ALLOW":
+                restricted.append(applies)
+            for number, rule in enumerate(policy.rules):
+                when = both([applies, rule_formula(rule, policy, mesh, transport)])
+                if action == "CUSTOM":
+                    when = both([when, Unknown(PROVIDER)])
+                if when != FALSE:
+                    steps.append(Step(action == "ALLOW", when, policy.id, str(number)))
+    if (any_allow := either(restricted)) != FALSE:
+        steps.append(Step(False, any_allow, "", ""))
+    return Program(tuple(steps), True)
+
+
+def applicable(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Formula:
+    """Whether the policy is one of the workload's; not known where its labels are not."""
+    if policy.targets:
+        named = any(ref.kind == "Gateway" and ref.name == workload.gateway for ref in policy.targets)
+        return TRUE if workload.gateway and named and policy.namespace == workload.namespace else FALSE
+    if policy.namespace not in (mesh.root_namespace, workload.namespace):
+        return FALSE
+    if not policy.selector:
+        return TRUE
+    if workload.labels is None:
+        return Unknown(Field.LABELS)
+    return TRUE if policy.selector.items() <= workload.labels.items() else FALSE
+
+
+def rule_formula(rule: Rule, policy: AuthorizationPolicy, mesh: Mesh, transport: Transport) -> Formula:
+    """What a rule matches."""
+    if transport == "tcp" and policy.action == "ALLOW" and _has_http(rule):
+        return FALSE
+    http = transport == "http"
+    sources = [_clause(one, lambda name, text: _source(name, text, policy, mesh), http) for one in rule.sources]
+    operations = [_clause(one, _operation, http) for one in rule.operations]
+    when = [_when(one, policy, mesh) for one in rule.when if http or not one.is_http_only]
+    return both([either(sources) if sources else TRUE, either(operations) if operations else TRUE, *when])
+
+
+def _has_http(rule: Rule) -> bool:
+    clauses = (*rule.sources, *rule.operations)
+    return any(positive(name)[0] in HTTP_ONLY for one in clauses for name in one) or any(
+        one.is_http_only for one in rule.when
+    )
+
+
+def _clause(matchers: Matchers, matcher: Callable[[str, str], Formula], http: bool) -> Formula:
+    parts: list[Formula] = []
+    for name, values in matchers.items():
+        bare, wanted = positive(name)
+        if bare in HTTP_ONLY and not http:
+            continue
+        found = _any([matcher(bare, text) for text in values])
+        parts.append(found if wanted else no(found))
+    return both(parts)
+
+
+def _when(when: When, policy: AuthorizationPolicy, mesh: Mesh) -> Formula:
+    parts: list[Formula] = []
+    if when.values:
+        parts.append(_any([_key(when.key, text, policy, mesh) for text in when.values]))
+    if when.not_values:
+        parts.append(no(_any([_key(when.key, text, policy, mesh) for text in when.not_values])))
+    return both(parts)
+
+
+def _any(parts: Sequence[Formula]) -> Formula:
+    """Any of them; equal texts and ports of one field in one condition."""
+    texts: dict[Subject, list[str]] = {}
+    others: list[Formula] = []
+    for part in parts:
+        if isinstance(part, Equals):
+            texts.setdefault(part.field, []).extend(part.values)
+        else:
+            others.append(part)
+    return either([*(Equals(one, tuple(dict.fromkeys(values))) for one, values in texts.items()), *others])
+
+
+def _source(name: str, text: str, policy: AuthorizationPolicy, mesh: Mesh) -> Formula:
+    match name:
+        case "principals":
+            return either([_principal(one) for one in migrated(text, mesh)])
+        case "namespaces":
+            return Matches(Field.PRINCIPAL, f".*/ns/{_starred(text, '.*')}/.*")
+        case "serviceAccounts":
+            namespace, _, account = text.rpartition("/")
+            where = re.escape(namespace or policy.namespace)
+            return Matches(Field.PRINCIPAL, f"spiffe://.+/ns/{where}/(.+/|)sa/{re.escape(account)}(/.+)?")
+        case "trustDomains":
+            domains = [mesh.trust_domain, *mesh.trust_domain_aliases]
+            return either([_trust_domain(one) for one in (domains if text in domains else [text])])
+        case "requestPrincipals":
+            return _request_principal(text)
+        case "ipBlocks":
+            return Within(Field.SOURCE_IP, (ipaddress.ip_network(text, strict=False),))
+        case "remoteIpBlocks":
+            return Within(Field.REMOTE_IP, (ipaddress.ip_network(text, strict=False),))
+        case _:
+            raise AssertionError(name)
+
+
+def _operation(name: str, text: str) -> Formula:
+    match name:
+        case "hosts":
+            return _text(Field.HOST, text.lower())
+        case "methods":
+            return _text(Field.METHOD, text)
+        case "paths":
+            return Matches(Field.PATH, template(text)) if "{" in text else _text(Field.PATH, text)
+        case "ports":
+            return Ports(Field.DESTINATION_PORT, ((int(text), int(text)),))
+        case _:
+            raise AssertionError(name)
+
+
+def _key(key: str, text: str, policy: AuthorizationPolicy, mesh: Mesh) -> Formula:
+    match key:
+        case "source.principal":
+            return _source("principals", text, policy, mesh)
+        case "source.namespace":
+            return _source("namespaces", text, policy, mesh)
+        case "source.serviceAccount":
+            return _source("serviceAccounts", text, policy, mesh)
+        case "source.trustDomain":
+            return _source("trustDomains", text, policy, mesh)
+        case "request.auth.principal":
+            return _request_principal(text)
+        case "source.ip" | "remote.ip" | "destination.ip":
+            field = {"source": Field.SOURCE_IP, "remote": Field.REMOTE_IP}.get(
+                key.partition(".")[0], Field.DESTINATION_IP
+            )
+            return Within(field, (ipaddress.ip_network(text, strict=False),))
+        case "destination.port":
+            return Ports(Field.DESTINATION_PORT, ((int(text), int(text)),))
+        case "connection.sni":
+            return _text(Field.SNI, text)
+        case "request.auth.audiences":
+            return _listed(Attribute(key), text)
+        case _ if key.startswith("request.headers["):
+            return _text(Attribute(f"request.headers.{key[len('request.headers[') : -1].lower()}"), text)
+        case _ if key.startswith("request.auth.claims["):
+            # Nested values in a JSON text: what the proxy compares is not to be told from it.
+            return Unknown(Attribute(key))
+        case _:
+            return _text(Attribute(key), text)
+
+
+def _text(subject: Subject, text: str) -> Formula:
+    """Istio's matcher of texts. Of a star at both ends the first one counts, the other one is a star."""
+    if text == "*":
+        return Present(subject)
+    if text.startswith("*"):
+        return Suffix(subject, text[1:])
+    if text.endswith("*"):
+        return Prefix(subject, text[:-1])
+    return Equals(subject, (text,))
+
+
+def _listed(subject: Subject, text: str) -> Formula:
+    """The same, for any item of a list that is logged with commas."""
+    if text == "*":
+        return Present(subject)
+    if text.startswith("*"):
+        return Matches(subject, f"(.*,)?[^,]*{re.escape(text[1:])}(,.*)?")
+    if text.endswith("*"):
+        return Matches(subject, f"(.*,)?{re.escape(text[:-1])}[^,]*(,.*)?")
+    return Matches(subject, f"(.*,)?{re.escape(text)}(,.*)?")
+
+
+def migrated(principal: str, mesh: Mesh) -> Sequence[str]:
+    """A principal in every trust domain of the mesh, where its own is one of them."""
+    parts = principal.split("/")
+    domains = [mesh.trust_domain, *mesh.trust_domain_aliases]
+    own = parts[0]
+    if len(parts) != 5 or own == "*":
+        return [principal]
+    suffix = own[1:] if own.startswith("*") else None
+    known = own == "cluster.local" or any(
+        one == own or (suffix is not None and one.endswith(suffix)) for one in domains
+    )
+    return ["/".join([one, *parts[1:]]) for one in dict.fromkeys(domains)] if known else [principal]
+
+
+def _principal(text: str) -> Formula:
+    if text == "*":
+        return Present(Field.PRINCIPAL)
+    if text.startswith("*"):
+        return Matches(Field.PRINCIPAL, f"{SPIFFE}.*{re.escape(text[1:])}")
+    if text.endswith("*"):
+        return Prefix(Field.PRINCIPAL, SPIFFE + text[:-1])
+    return Equals(Field.PRINCIPAL, (SPIFFE + text,))
+
+
+def _trust_domain(text: str) -> Formula:
+    if text == "*":
+        return Prefix(Field.PRINCIPAL, SPIFFE)
+    if "*" in text:
+        return Matches(Field.PRINCIPAL, f"{SPIFFE}{_starred(text, '[^/]*')}/.*")
+    return Prefix(Field.PRINCIPAL, f"{SPIFFE}{text}/")
+
+
+def _request_principal(text: str) -> Formula:
+    subject = Attribute("request.auth.principal")
+    issuer, slash, name = text.rpartition("/")
+    if text == "*":
+        return Matches(subject, ".+/.+")
+    if text.startswith("*"):
+        if not slash:
+            return Matches(subject, f".+/.*{re.escape(text[1:])}")
+        ending = ".+" if issuer == "*" else f".*{re.escape(issuer[1:])}"
+        return Matches(subject, f"{ending}/{re.escape(name)}")
+    if text.endswith("*"):
+        if not slash:
+            return Matches(subject, f"{re.escape(text[:-1])}.*/.+")
+        ending = ".+" if name == "*" else f"{re.escape(name[:-1])}.*"
+        return Matches(subject, f"{re.escape(issuer)}/{ending}")
+    # Without an issuer it would need an empty subject, which no token has.
+    return Equals(subject, (text,)) if slash else FALSE
+
+
+def _starred(text: str, any_text: str) -> str:
+    return any_text.join(re.escape(part) for part in text.split("*"))
+
+
+def template(text: str) -> str:
+    """A path template as a regular expression: `{*}` is one segment, `{**}` any number of them, or none."""
+    parts = re.split(r"(\{\*\*\}|\{\*\}|\*)", text)
+    operators = {"{**}": _ANY_SEGMENTS, "{*}": _ANY_SEGMENT, "*": _ANY_SEGMENT}
+    return "".join(operators.get(part) or re.escape(part) for part in parts)

@@ -1,0 +1,207 @@
+"""Istio's rules one by one, with outcomes written by hand from the description: for engine and reference alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from analyzers.policy.documents import read_documents
+from analyzers.policy.errors import BadPolicy
+from analyzers.policy.istio.compile import program, template
+from analyzers.policy.istio.model import AuthorizationPolicy, Mesh, Workload
+from analyzers.policy.istio.read import read_authorization_policy
+from analyzers.policy.istio.reference import decide
+from analyzers.policy.sql import verdict
+from storage.engine import Engine
+from tests.analyzers.policy.calls import insert_calls
+
+ORDERS = Workload("shop", {"app": "orders"})
+WEB = "spiffe://cluster.local/ns/shop/sa/web"
+CALL: dict[str, Any] = {
+    "transport": "http",
+    "tls": "mtls",
+    "source_principal": WEB,
+    "source_ip": "10.1.2.3",
+    "source_remote_ip": "10.1.2.3",
+    "destination_ip": "10.9.9.9",
+    "destination_port": 8080,
+    "method": "GET",
+    "path": "/orders/17",
+    "authority": "orders.shop:8080",
+    "sni": "",
+    "attributes": {},
+}
+PLAINTEXT = {**CALL, "tls": "plaintext", "source_principal": None}
+TCP = {**CALL, "transport": "tcp", "method": None, "path": None, "authority": None}
+
+
+def policies(*specs: str, **metadata: Any) -> list[AuthorizationPolicy]:
+    """Policies `p0`, `p1`, .. of namespace `shop` from their specs in YAML."""
+    found: list[AuthorizationPolicy] = []
+    for number, spec in enumerate(specs):
+        head = {"name": f"p{number}", **metadata}
+        text = f"kind: AuthorizationPolicy\nmetadata: {head}\nspec: {spec}\n"
+        (document,) = read_documents("p.yaml", text.encode())
+        found.append(read_authorization_policy(document, "shop"))
+    return found
+
+
+def judged(engine: Engine, given: list[AuthorizationPolicy], call: dict[str, Any]) -> tuple[str, str | None]:
+    """What both say of `call`: the verdict, and policy and rule."""
+    expected = decide(given, ORDERS, Mesh(), call)
+    insert_calls(engine, [call])
+    built = program(given, ORDERS, Mesh(), call["transport"])
+    sql = verdict(built)
+    (row,) = engine.query(f"SELECT {sql.columns} FROM calls", sql.parameters).to_pylist()
+    engine.execute("TRUNCATE TABLE calls")
+    step = built.steps[row["decided_by"] - 1] if row["decided_by"] else None
+    assert expected.verdict == {None: "unknown", 0: "deny", 1: "allow"}[row["allowed"]]
+    assert expected.policy == ((step and step.policy) or None)
+    return expected.verdict, f"{expected.policy}[{expected.rule}]" if expected.policy else None
+
+
+ALLOW_WEB = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}]}"
+
+
+@pytest.mark.parametrize(
+    ("specs", "call", "expected"),
+    [
+        # Order and empty forms.
+        ([], CALL, ("allow", None)),
+        (["{}"], CALL, ("deny", None)),
+        (["{action: ALLOW, rules: []}"], CALL, ("deny", None)),
+        (["{rules: [{}]}"], CALL, ("allow", "shop/p0[0]")),
+        (["{action: DENY, rules: [{}]}", "{rules: [{}]}"], CALL, ("deny", "shop/p0[0]")),
+        (["{action: AUDIT, rules: [{}]}"], CALL, ("allow", None)),
+        (["{action: CUSTOM, provider: {name: x}, rules: [{}]}"], CALL, ("unknown", None)),
+        (["{action: CUSTOM, provider: {name: x}, rules: [{}]}", "{}"], CALL, ("deny", None)),
+        ([ALLOW_WEB], CALL, ("allow", "shop/p0[0]")),
+        ([ALLOW_WEB], {**CALL, "source_principal": "spiffe://cluster.local/ns/shop/sa/other"}, ("deny", None)),
+        ([ALLOW_WEB], {**CALL, "source_principal": None}, ("unknown", None)),
+        ([ALLOW_WEB], PLAINTEXT, ("deny", None)),
+        (
+            ["{rules: [{to: [{operation: {methods: [POST]}}]}, {to: [{operation: {ports: ['8080']}}]}]}"],
+            CALL,
+            ("allow", "shop/p0[1]"),
+        ),
+        # Selectors.
+        (["{selector: {matchLabels: {app: other}}, action: DENY, rules: [{}]}"], CALL, ("allow", None)),
+        (["{selector: {matchLabels: {app: orders}}, action: DENY, rules: [{}]}"], CALL, ("deny", "shop/p0[0]")),
+        # What is absent is known: a plaintext call has no principal.
+        (["{action: DENY, rules: [{from: [{source: {notPrincipals: ['*']}}]}]}"], PLAINTEXT, ("deny", "shop/p0[0]")),
+        (["{rules: [{from: [{source: {notNamespaces: [foo]}}]}]}"], PLAINTEXT, ("allow", "shop/p0[0]")),
+        (["{rules: [{from: [{source: {principals: ['*']}}]}]}"], PLAINTEXT, ("deny", None)),
+        # A certificate without a URI is a peer all the same.
+        (
+            ["{rules: [{from: [{source: {principals: ['*']}}]}]}"],
+            {**CALL, "source_principal": ""},
+            ("allow", "shop/p0[0]"),
+        ),
+        (["{rules: [{from: [{source: {namespaces: [shop]}}]}]}"], {**CALL, "source_principal": ""}, ("unknown", None)),
+        # Values.
+        (
+            ["{rules: [{from: [{source: {principals: ['spiffe://cluster.local/ns/shop/sa/web']}}]}]}"],
+            CALL,
+            ("deny", None),
+        ),
+        (["{rules: [{from: [{source: {namespaces: ['sh*']}}]}]}"], CALL, ("allow", "shop/p0[0]")),
+        (["{rules: [{from: [{source: {serviceAccounts: [web]}}]}]}"], CALL, ("allow", "shop/p0[0]")),
+        (["{rules: [{from: [{source: {serviceAccounts: [bank/web]}}]}]}"], CALL, ("deny", None)),
+        (["{rules: [{to: [{operation: {hosts: [orders.shop]}}]}]}"], CALL, ("deny", None)),
+        (["{rules: [{to: [{operation: {hosts: ['ORDERS.shop:*']}}]}]}"], CALL, ("allow", "shop/p0[0]")),
+        (["{rules: [{to: [{operation: {methods: [get]}}]}]}"], CALL, ("deny", None)),
+        (
+            ["{rules: [{to: [{operation: {paths: ['/orders/*']}}]}]}"],
+            {**CALL, "path": "/orders/1?a=/x"},
+            ("allow", "shop/p0[0]"),
+        ),
+        (["{rules: [{to: [{operation: {paths: ['*/17*']}}]}]}"], CALL, ("deny", None)),
+        (["{rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}"], CALL, ("allow", "shop/p0[0]")),
+        (["{rules: [{from: [{source: {ipBlocks: ['::/0']}}]}]}"], CALL, ("deny", None)),
+        (["{rules: [{when: [{key: 'request.headers[X-Team]', values: [red]}]}]}"], CALL, ("unknown", None)),
+        (
+            ["{rules: [{when: [{key: 'request.headers[X-Team]', notValues: [red]}]}]}"],
+            {**CALL, "attributes": {"request.headers.x-team": ""}},
+            ("allow", "shop/p0[0]"),
+        ),
+        # Unknown only where it matters.
+        (
+            ["{action: DENY, rules: [{from: [{source: {namespaces: [x]}}]}]}", "{}"],
+            {**CALL, "source_principal": None},
+            ("deny", None),
+        ),
+        # Connections: an ALLOW rule that asks for HTTP is gone, a DENY rule forgets that it does.
+        (["{rules: [{to: [{operation: {methods: [GET]}}]}]}"], TCP, ("deny", None)),
+        (["{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}"], TCP, ("deny", "shop/p0[0]")),
+        (["{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['9']}}]}]}"], TCP, ("allow", None)),
+    ],
+)
+def test_a_rule(engine: Engine, specs: list[str], call: dict[str, Any], expected: tuple[str, str | None]) -> None:
+    assert judged(engine, policies(*specs), call) == expected
+
+
+def test_a_dry_run_restricts_nobody(engine: Engine) -> None:
+    rehearsed = policies("{}", annotations={"istio.io/dry-run": "true"})
+    assert rehearsed[0].dry_run
+    assert judged(engine, rehearsed, CALL) == ("allow", None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches", "misses"),
+    [
+        (
+            "/orders/{*}",
+            ["/orders/1", "/orders/a=b", "/orders/a%2Fb", "/orders/*"],
+            ["/orders/", "/orders", "/orders/1/2", "/orders/a b"],
+        ),
+        ("/allow/admin/{**}", ["/allow/admin/", "/allow/admin/a/b"], ["/allow/admin"]),
+        ("/store/{**}/cart", ["/store//cart", "/store/a/b/cart"], ["/store/cart"]),
+        ("/foo/{*}/bar/{**}", ["/foo/x/bar/"], ["/foo//bar/.."]),
+        ("/{**}/x", ["//x", "/a/x"], ["/x"]),
+    ],
+)
+def test_a_path_template(engine: Engine, wanted: str, matches: list[str], misses: list[str]) -> None:
+    rows = engine.query(
+        "SELECT arrayMap(path -> match(path, {regex:String}), {paths:Array(String)}) AS found",
+        {"regex": f"^(?-s:{template(wanted)})$", "paths": [*matches, *misses]},
+    )
+    assert rows["found"][0].as_py() == [1] * len(matches) + [0] * len(misses)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("{action: DENY}", "DENY without rules, expected at least one"),
+        ("{action: deny, rules: [{}]}", "spec.action: 'deny', expected ALLOW, DENY, AUDIT or CUSTOM"),
+        ("{rules: [{from: []}]}", "spec.rules[0].from: an empty list, expected at least one source"),
+        ("{rules: [{from: [{source: {}}]}]}", "spec.rules[0].from[0].source: nothing in it"),
+        ("{rules: [{to: [{}]}]}", "spec.rules[0].to[0]: no operation, expected one"),
+        ("{rules: [null]}", "spec.rules[0]: an empty item, expected a rule"),
+        ("{rules: [{to: [{operation: {methods: ['']}}]}]}", "spec.rules[0].to[0].operation.methods[0]: an empty text"),
+        ("{rules: [{to: [{operation: {ports: [8080]}}]}]}", "ports[0]: 8080, expected text"),
+        ("{rules: [{to: [{operation: {ports: ['80800']}}]}]}", "'80800', expected a port of 0 to 65535"),
+        ("{rules: [{to: [{operation: {path: [/x]}}]}]}", "operation.path: unknown field, expected hosts, ports"),
+        ("{rules: [{to: [{operation: {paths: ['/a{*}']}}]}]}", "expected {*}, {**} or plain text between two /"),
+        ("{rules: [{to: [{operation: {paths: ['/{**}/{*}']}}]}]}", "an operator after {**}"),
+        ("{rules: [{from: [{source: {ipBlocks: [10.0.0.0/33]}}]}]}", "expected an address or a network"),
+        ("{rules: [{from: [{source: {serviceAccounts: [a], principals: [b]}}]}]}", "serviceAccounts beside principals"),
+        ("{rules: [{from: [{source: {serviceAccounts: ['a*']}}]}]}", "without wildcards"),
+        ("{rules: [{when: [{key: request.header, values: [a]}]}]}", "'request.header', expected request.headers[NAME]"),
+        ("{rules: [{when: [{key: source.ip}]}]}", "neither values nor notValues"),
+        ("{selector: {matchLabels: {app: 'o*'}}}", "a wildcard in app=o*, expected whole labels"),
+        ("{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Gateway, name: x}]}", "expected one of both"),
+        ("{targetRefs: [{kind: Gateway, name: x, namespace: y}]}", "a namespace, expected none"),
+        ("{action: CUSTOM, rules: [{}]}", "CUSTOM without provider.name"),
+        ("{provider: {name: x}}", "a provider with action ALLOW"),
+        (
+            "{action: CUSTOM, provider: {name: x}, rules: [{from: [{source: {principals: [a]}}]}]}",
+            "with action CUSTOM, expected",
+        ),
+    ],
+)
+def test_what_istio_refuses_is_refused(spec: str, why: str) -> None:
+    with pytest.raises(BadPolicy) as refused:
+        policies(spec)
+    message = str(refused.value)
+    assert message.startswith("p.yaml: line ") and why in message and "\n" not in message
