@@ -1,8 +1,7 @@
 """Policy files → documents that know the line of each of their values.
 
 `kubectl get ... -o yaml|json` and `consul config read` print YAML or JSON; people concatenate documents and lists. JSON
-is read as what it nearly always is, YAML. Anchors, duplicate keys and absurd depth or size are refused: whoever reviews
-the file and the controller would see different policies, or a small file would become a large one.
+is read as what it nearly always is, YAML (`storage/yaml_nodes.py` says what of YAML is refused).
 
 Whatever is wrong is told with file, line and field, and with what is allowed there.
 """
@@ -16,27 +15,15 @@ from typing import Any, NoReturn
 import yaml
 
 from analyzers.policy.errors import BadPolicy
+from storage.yaml_nodes import BOOL, INTEGER, NULL, TEXT, BadYaml, compose
 
 MAX_BYTES = 64 << 20
-MAX_DEPTH = 64
 MAX_SHOWN = 60
 """Characters of a value that a message repeats."""
 MANY = 12
 """Names that a message lists."""
 
-_TEXT, _BOOL, _INT = "tag:yaml.org,2002:str", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int"
-_NULL, _FLOAT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:float"
 _TRUE = ("true", "yes", "on")
-_LIST, _MAP = "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"
-_KINDS = {
-    _TEXT: "text",
-    _BOOL: "true or false",
-    _INT: "a whole number",
-    _FLOAT: "a number",
-    _NULL: "nothing",
-    _LIST: "a list",
-    _MAP: "an object",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +57,7 @@ class Value:
     @property
     def is_null(self) -> bool:
         """`null`, `~` or nothing at all."""
-        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == _NULL
+        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == NULL
 
     @property
     def is_map(self) -> bool:
@@ -84,7 +71,7 @@ class Value:
             return "an object"
         if isinstance(self.node, yaml.SequenceNode):
             return "a list"
-        if self.node.tag == _TEXT:
+        if self.node.tag == TEXT:
             return repr(self.node.value[:MAX_SHOWN])
         return "null" if self.is_null else str(self.node.value)[:MAX_SHOWN]
 
@@ -115,7 +102,7 @@ class Value:
 
     def text(self) -> str:
         """A text; a number or `true` that stands without quotes is none, as for the API server."""
-        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != _TEXT:
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != TEXT:
             self.refuse(f"{self.shown}, expected text")
         return self.node.value
 
@@ -132,13 +119,13 @@ class Value:
 
     def boolean(self) -> bool:
         """True or false."""
-        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != _BOOL:
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != BOOL:
             self.refuse(f"{self.shown}, expected true or false")
         return self.node.value.lower() in _TRUE
 
     def integer(self, low: int, high: int) -> int:
         """A whole number within bounds."""
-        if isinstance(self.node, yaml.ScalarNode) and self.node.tag == _INT:
+        if isinstance(self.node, yaml.ScalarNode) and self.node.tag == INTEGER:
             digits = self.node.value.removeprefix("-")
             if digits.isdecimal() and len(digits) < 20 and low <= int(self.node.value) <= high:
                 return int(self.node.value)
@@ -154,7 +141,7 @@ class Value:
             return {name: value.plain() for name, value in self.fields().items()}
         if isinstance(self.node, yaml.SequenceNode):
             return [value.plain() for value in self.items()]
-        if self.node.tag == _BOOL:
+        if self.node.tag == BOOL:
             return self.node.value.lower() in _TRUE
         return None if self.is_null else self.node.value
 
@@ -183,20 +170,14 @@ def read_documents(file: str, content: bytes) -> Iterator[Value]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadPolicy(f"{file}: byte {error.start} is not UTF-8, expected YAML or JSON") from None
-    _check_events(file, text)
-    loader = yaml.CSafeLoader(text)
     found = 0
     try:
-        while loader.check_node():
-            root = Value(file, loader.get_node())
-            _check_keys(root)
-            for document in _flat(root, 0):
+        for root in compose(text, "YAML or JSON"):
+            for document in _flat(Value(file, root), 0):
                 found += 1
                 yield document
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadPolicy(f"{file}: {_problem(error)}") from None
-    finally:
-        loader.dispose()
+    except BadYaml as error:
+        raise BadPolicy(f"{file}: {error}") from None
     if not found:
         raise BadPolicy(f"{file}: nothing in it, expected policies as YAML or JSON")
 
@@ -218,50 +199,3 @@ def _flat(value: Value, depth: int) -> Iterator[Value]:
             yield from _flat(item, depth + 1)
         return
     yield Value(value.file, value.node)
-
-
-def _check_events(file: str, text: str) -> None:
-    """Refuse what the composer must not see: it recurses, and follows anchors."""
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            line = event.start_mark.line + 1
-            if isinstance(event, yaml.AliasEvent):
-                raise BadPolicy(f"{file}: line {line}: an anchor is used, expected each object written out")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise BadPolicy(f"{file}: line {line}: nested too deeply, expected at most {MAX_DEPTH} levels")
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadPolicy(f"{file}: {_problem(error)}") from None
-
-
-def _check_keys(root: Value) -> None:
-    """Refuse duplicate keys, and values of types that JSON does not have."""
-    stack = [root.node]
-    while stack:
-        node = stack.pop()
-        line = node.start_mark.line + 1
-        if node.tag == "tag:yaml.org,2002:timestamp":
-            node.tag = _TEXT  # creationTimestamp, as JSON has it
-        if node.tag not in _KINDS:
-            tag = str(node.tag).rpartition(":")[2][:MAX_SHOWN]
-            raise BadPolicy(f"{root.file}: line {line}: a value of type {tag!r}, expected {listed(_KINDS.values())}")
-        if isinstance(node, yaml.SequenceNode):
-            stack.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if not isinstance(key, yaml.ScalarNode):
-                    raise BadPolicy(f"{root.file}: line {line}: a key is no plain text, expected one")
-                if key.value in keys:
-                    raise BadPolicy(f"{root.file}: line {line}: key {key.value[:60]!r} stands twice, expected it once")
-                keys.add(key.value)
-                stack.append(value)
-
-
-def _problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}{problem}, expected YAML or JSON"

@@ -15,9 +15,9 @@ import yaml
 
 from collector.errors import BadSource
 from collector.inventory import consul, consul_tables
+from storage.yaml_nodes import MAX_DEPTH, BadYaml, compose
 
 MAX_BYTES = 256 << 20
-MAX_DEPTH = 64
 Object = dict[str, Any]
 
 
@@ -133,66 +133,14 @@ def _check_depth(name: str, document: Any) -> None:
     raise BadSource(f"{name}: nested too deeply, expected at most {MAX_DEPTH} levels")
 
 
-class _Loader(yaml.CSafeLoader):
-    """The safe loader; times stay text, as in JSON."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def _yaml(name: str, text: str) -> Iterator[Any]:
-    _check_events(name, text)
-    loader = _Loader(text)
+    loader = yaml.CSafeLoader("")
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            _check_node(name, node)
-            yield loader.construct_document(node)
+        for root in compose(text, "Kubernetes objects as JSON or YAML"):
+            yield loader.construct_document(root)
+    except BadYaml as error:
+        raise BadSource(f"{name}: {error}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise BadSource(f"{name}: {_problem(error)}") from None
+        raise BadSource(f"{name}: {str(error)[:200]!r}, expected Kubernetes objects as JSON or YAML") from None
     finally:
         loader.dispose()
-
-
-def _check_events(name: str, text: str) -> None:
-    """Refuse what the C composer must not see: it recurses (100 000 levels end the process), and follows anchors."""
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            line = event.start_mark.line + 1
-            if isinstance(event, yaml.AliasEvent):
-                raise BadSource(f"{name}: line {line}: an anchor is used, expected each object written out")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise BadSource(f"{name}: line {line}: nested too deeply, expected at most {MAX_DEPTH} levels")
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadSource(f"{name}: {_problem(error)}") from None
-
-
-def _problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}{problem}, expected Kubernetes objects as JSON or YAML"
-
-
-def _check_node(name: str, root: Any) -> None:
-    """Refuse duplicate keys, which the constructor would pass over in silence."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, yaml.SequenceNode):
-            stack.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if not isinstance(key, yaml.ScalarNode):
-                    raise BadSource(f"{name}: line {line}: a key is no plain text, expected one")
-                if key.value in keys:
-                    raise BadSource(f"{name}: line {line}: key {key.value[:60]!r} stands twice, expected it once")
-                keys.add(key.value)
-                stack.append(value)

@@ -278,7 +278,7 @@ def test_yaml_and_json_and_both_kinds_of_list_are_the_same() -> None:
         ),
         (b'{"kind": "Pod", "metadata": {"name": "x"}, "status": {"startTime": "soon"}}', "status.startTime is 'soon'"),
         (b'{"kind": "Pod", "metadata": {"name": "x"}, "spec": 7}', "is '7', expected an object"),
-        (b"!!python/object/apply:os.system [id]", "could not determine a constructor"),
+        (b"!!python/object/apply:os.system [id]", "line 1: a value of type 'os.system'"),
         (b"kind: Pod\n\tmetadata: {}", "line 2"),
     ],
 )
