@@ -387,9 +387,10 @@ def test_days_are_those_of_the_ttl_that_stands(engine: Engine) -> None:
 
 
 def test_a_live_run_asks_little_more(engine: Engine) -> None:
-    """One statement for a minute that is new: its marks. Two where it was derived before: its records as well."""
+    """Of what was derived a new minute asks for its marks; one that was derived before, for its records as well."""
     asked = Counter[str]()
     names = {load(f"dependencies/{name}").text: name for name in ("marks", "trace_records")}
+    names[load("storage/materializes").text] = "other"
 
     class Watched:
         """An engine that tells what it is asked."""
