@@ -70,8 +70,9 @@ class _Server(BoundedServer):
         self.drop(time.monotonic() - CONNECTION_S)
 
     def end(self, within_s: float) -> None:
+        """Nobody's answer is worth waiting for."""
+        del within_s
         self.drop(float("inf"))
-        super().end(within_s)
 
 
 class _Handler(BaseHTTPRequestHandler):

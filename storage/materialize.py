@@ -1,7 +1,7 @@
 """WITH clauses that are selected once and kept, where the engine can do that.
 
 ClickHouse replaces each use of a WITH clause by the clause itself: one that reads a table and is used five times reads
-it five times. Version 26 keeps the rows of those marked `MATERIALIZED`, a word that older versions refuse. So the SQL
+it five times. Newer versions keep the rows of those marked `MATERIALIZED`, a word that older ones refuse. So the SQL
 files say what every version understands, and the word is put in here.
 """
 

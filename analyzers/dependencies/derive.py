@@ -86,7 +86,7 @@ def derive(
 
     Args:
         now: the clock's time (UTC); generations are numbered by it, and its day says what has expired.
-        until: only minutes that begin before it (a live ingester passes the start of the running minute); by default
+        until: only minutes that begin before it (a live ingester passes the end of those that are settled); by default
             all of them, the last one included.
         horizon_s: seconds between the starts of a span and its parent within which they pair.
         go_on: whether there is time for more.

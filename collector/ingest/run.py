@@ -41,6 +41,8 @@ LEAVE_S = 5.0
 """Seconds that readers get beyond `drain_s`, all of them together: to commit and to leave their groups."""
 ABANDON_S = 2.0
 """Seconds that what hangs in the engine gets to end once `drain_s` is over."""
+MINUTE_OVER_S = 90.0
+"""Seconds after which the minute of a batch is over, and whoever follows up has let it settle."""
 PREPARED_AHEAD = 2
 """Decoded batches that may wait for the engine."""
 
@@ -219,7 +221,7 @@ class Ingest:
                 reader.join(POLL_S)
                 if self._clock.monotonic() < due or self._stop.is_set():
                     continue
-                if self._counts_new():
+                if self._has_something_to_follow():
                     self._follow_up(final=False)
                 due = self._clock.monotonic() + self._options.derive_interval_s
 
@@ -247,12 +249,18 @@ class Ingest:
         """Whether there is time for what follows at the end: any, unless we were told to stop."""
         return self._asked_at is None or self._clock.monotonic() < self._asked_at + self._options.drain_s + more_s
 
-    _derived_batches = 0
+    _followed_batches = 0
+    _news_at = _followed_at = float("-inf")
 
-    def _counts_new(self) -> bool:
-        batches = self.counters.snapshot().batches
-        fresh, self._derived_batches = batches != self._derived_batches, batches
-        return fresh
+    def _has_something_to_follow(self) -> bool:
+        """Whether batches came since the last time, or came so late before it that their minute was not over."""
+        batches, now = self.counters.snapshot().batches, self._clock.monotonic()
+        if batches != self._followed_batches:
+            self._followed_batches, self._news_at = batches, now
+        elif self._followed_at >= self._news_at + MINUTE_OVER_S:
+            return False
+        self._followed_at = now
+        return True
 
     # A reader's thread.
 

@@ -62,8 +62,8 @@ class BoundedServer(socketserver.ThreadingMixIn, HTTPServer):
                 thread = threading.Thread(
                     target=self._serve, args=(request, client_address), name=f"{self.name} request", daemon=True
                 )
+                thread.start()  # may fail where there are too many; it waits for the lock before it ends
                 self._open[thread] = request, time.monotonic()
-                thread.start()
         if full:
             self._turn_away(request)
 

@@ -114,6 +114,21 @@ def test_the_end_drops_who_is_connected_and_leaves_no_thread(world: World) -> No
         poll(lambda: threading.active_count() == before, "the end of its threads")
 
 
+def test_threads_that_could_not_be_started_take_no_place(
+    world: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("socketserver.BaseServer.handle_error", lambda *_: None)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", full)
+        for _ in range(health.CONNECTIONS + 1):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as refused:
+                assert refused.recv(1) == b""
+    assert ask(port, "/healthz")[0] == 200
+
+
 def test_addresses() -> None:
     assert parse_address("127.0.0.1:9464") == ("127.0.0.1", 9464)
     assert parse_address("[::1]:0") == ("::1", 0)

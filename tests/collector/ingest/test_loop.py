@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from collector.clock import SystemClock
 from collector.contract import Batch
 from collector.decode.limits import Limits
 from collector.errors import Poisoned
@@ -283,6 +284,29 @@ def test_what_an_earlier_run_stored_is_followed_up(engine: Engine, patient: bool
         after=lambda _engine, final, _go_on: calls.append(final),
     ).run()
     assert calls == expected
+
+
+class Timed(SystemClock):
+    """A clock whose seconds are set by hand."""
+
+    at_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+
+def test_the_minute_of_the_last_batch_is_followed_up_when_it_is_over(engine: Engine) -> None:
+    clock = Timed()
+    source = MemorySource("memory", [batch([call(0)])], "calls_json")
+    loop = Ingest(engine, [source], DecoderCache(Limits()), clock=clock)
+    loop.run()
+
+    def follows(at_s: float) -> bool:
+        clock.at_s = at_s
+        return loop._has_something_to_follow()  # pyright: ignore[reportPrivateUsage]
+
+    # News at 100 s: once for it, and until one began when its minute was over and had settled.
+    assert [follows(at_s) for at_s in (100, 160, 189, 200, 260, 320)] == [True, True, True, True, False, False]
 
 
 @pytest.mark.parametrize("patient", [True, False])
