@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collector.decode.otlp.schema import Signal
+from collector.decode.otlp.varint import varint
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 TEXT_MOST = 500
@@ -39,7 +40,7 @@ def success(rejected: Rejected | None, signal: Signal, encoding: str) -> bytes:
         told = {_REJECTED[signal]: str(rejected.records), "errorMessage": message}
         return json.dumps({"partialSuccess": told}).encode()
     partial = _number_and_text(rejected.records, message)
-    return b"\x0a" + _varint(len(partial)) + partial
+    return b"\x0a" + varint(len(partial)) + partial
 
 
 def failure(status: int, reason: str, encoding: str) -> tuple[str, bytes]:
@@ -53,13 +54,4 @@ def failure(status: int, reason: str, encoding: str) -> tuple[str, bytes]:
 def _number_and_text(number: int, text: str) -> bytes:
     """A protobuf message with a number in field 1 and a text in field 2."""
     content = text.encode("utf-8", "replace")
-    return b"\x08" + _varint(number) + b"\x12" + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return b"\x08" + varint(number) + b"\x12" + varint(len(content)) + content

@@ -42,13 +42,9 @@ from collector.decode.otlp.json_types import (
     Value,
 )
 from collector.decode.otlp.schema import Signal
+from collector.decode.otlp.varint import varint
 
-_VARINT = tuple(
-    bytes([n]) if n < 128 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(1 << 14)
-)  # lengths and tags are nearly always this small
 _MASK = (1 << 64) - 1
-
-
 _DECODER = msgspec.json.Decoder(Request)
 
 
@@ -105,24 +101,12 @@ def _without_nulls(node: Any) -> Any:
     return node
 
 
-def _varint(number: int) -> bytes:
-    if 0 <= number < 1 << 14:
-        return _VARINT[number]
-    number &= _MASK
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def _message(tag: bytes, body: bytes) -> bytes:
-    return tag + _varint(len(body)) + body
+    return tag + varint(len(body)) + body
 
 
 def _tag(number: int, wire_type: int) -> bytes:
-    return _varint(number << 3 | wire_type)
+    return varint(number << 3 | wire_type)
 
 
 def _text(number: int, text: str) -> bytes:
@@ -163,12 +147,12 @@ def _enum(number: int, value: Integer, names: tuple[str, ...] = ()) -> bytes:
     if isinstance(value, str) and value in names:
         value = names.index(value)
     code = _int(value, -(1 << 31), (1 << 32) - 1)
-    return _tag(number, 0) + _varint(code) if code else b""
+    return _tag(number, 0) + varint(code) if code else b""
 
 
 def _zigzag(number: int, value: Integer) -> bytes:
     code = _int(value, -(1 << 31), (1 << 31) - 1)
-    return _tag(number, 0) + _varint((code << 1) ^ (code >> 31)) if code else b""
+    return _tag(number, 0) + varint((code << 1) ^ (code >> 31)) if code else b""
 
 
 def _double(number: int, value: Double | Integer) -> bytes:
@@ -184,7 +168,7 @@ def _value(value: Value) -> bytes:
     if value.string_value is not None:
         return _message(b"\n", value.string_value.encode())
     if value.int_value is not None:
-        return b"\x18" + _varint(_int(value.int_value, -(1 << 63), (1 << 63) - 1))
+        return b"\x18" + varint(_int(value.int_value, -(1 << 63), (1 << 63) - 1))
     if value.bool_value is not None:
         return b"\x10\x01" if value.bool_value else b"\x10\x00"
     if value.double_value is not None:
@@ -352,7 +336,7 @@ def _histogram_point(point: HistogramPoint) -> bytes:
 def _buckets(number: int, buckets: Buckets | None) -> bytes:
     if buckets is None:
         return b""
-    return _message(_tag(number, 2), _zigzag(1, buckets.offset) + _packed(2, buckets.bucket_counts, _varint))
+    return _message(_tag(number, 2), _zigzag(1, buckets.offset) + _packed(2, buckets.bucket_counts, varint))
 
 
 def _exponential_point(point: ExponentialPoint) -> bytes:
