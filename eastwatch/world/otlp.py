@@ -11,8 +11,6 @@ from functools import lru_cache
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from collector.decode.otlp.varint import varint
-
 Value = str | int | float | bool
 
 
@@ -39,6 +37,21 @@ def fields(number: int, payloads: Iterable[bytes]) -> bytes:
     for payload in payloads:
         parts += (tag, varint(len(payload)), payload)
     return b"".join(parts)
+
+
+def varint(value: int) -> bytes:
+    """A non-negative integer in base 128, low digits first."""
+    if value < 0x80:
+        return _SMALL[value]
+    digits = bytearray()
+    while value >= 0x80:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
+
+
+_SMALL = [bytes((i,)) for i in range(128)]
 
 
 def _any(value: Value) -> AnyValue:
