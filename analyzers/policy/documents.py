@@ -60,6 +60,11 @@ class Value:
         return isinstance(self.node, yaml.ScalarNode) and self.node.tag == NULL
 
     @property
+    def is_text(self) -> bool:
+        """A text, with quotes or without."""
+        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == TEXT
+
+    @property
     def is_map(self) -> bool:
         """An object, empty or not."""
         return isinstance(self.node, yaml.MappingNode)

@@ -12,8 +12,12 @@ from collections.abc import Mapping
 from analyzers.policy.formula import Attribute, Field, Subject
 from storage.tables import LOGGED_BIT
 
+_CALLER = "an inventory of the pods (`eastwatch inventory load`) and the caller's address in the access log format"
 _SWITCH_ON: Mapping[Field, str] = {
     Field.PRINCIPAL: "%DOWNSTREAM_PEER_URI_SAN% in the access log format",
+    Field.SOURCE_WORKLOAD: _CALLER,
+    Field.SOURCE_NAMESPACE: _CALLER,
+    Field.TLS: "%DOWNSTREAM_PEER_URI_SAN% and %DOWNSTREAM_TLS_VERSION% in the access log format",
     Field.SOURCE_IP: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% in the access log format",
     Field.REMOTE_IP: "%DOWNSTREAM_REMOTE_ADDRESS% in the access log format",
     Field.DESTINATION_IP: "%DOWNSTREAM_LOCAL_ADDRESS% in the access log format",
@@ -48,10 +52,16 @@ def _logged(field: Field) -> str:
 def known(subject: Subject, key: str) -> str:
     """SQL: 1 where the call says what the field is, if only that it is absent; `key` is an attribute's, as SQL."""
     match subject:
-        case Attribute():
-            return f"mapContains(attributes, {key})"
+        case Attribute(_, absent):
+            return "1" if absent else f"mapContains(attributes, {key})"
         case Field.LABELS:
             return "0"
+        case Field.SOURCE_WORKLOAD:
+            return "(source_namespace != '' AND source_workload != '')"
+        case Field.SOURCE_NAMESPACE:
+            return "(source_namespace != '')"
+        case Field.TLS:
+            return "(tls NOT IN ('', 'unknown') OR source_principal != '')"
         case Field.PRINCIPAL:
             shown = "(source_principal != '' OR tls != 'mtls')"
             return f"(tls = 'plaintext' OR ({_logged(Field.PRINCIPAL)} AND {shown}))"
@@ -72,6 +82,10 @@ def value(subject: Subject, key: str) -> str:
             return "cutQueryStringAndFragment(path)"
         case Field.HOST | Field.SNI:
             return f"lower({subject.value})"
+        case Field.SOURCE_WORKLOAD:
+            return "concat(source_namespace, '/', source_workload)"
+        case Field.TLS:
+            return "if(tls IN ('', 'unknown'), 'mtls', tls)"
         case Field.PRINCIPAL:
             return "if(tls = 'plaintext', '', source_principal)"
         case _:

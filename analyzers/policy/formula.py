@@ -10,17 +10,25 @@ program says by itself whether that matters: let `V` be what follows, then a ste
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Transport = Literal["http", "tcp"]
+"""Requests, or connections of which the proxy reads no more than addresses and certificates."""
 
 
 class Field(StrEnum):
     """What conditions are about; `fields.py` says where a call has it."""
 
     PRINCIPAL = "source_principal"
+    SOURCE_WORKLOAD = "source_workload"
+    """`namespace/workload`."""
+    SOURCE_NAMESPACE = "source_namespace"
+    TLS = "tls"
+    """`mtls`, `tls` or `plaintext`."""
     SOURCE_IP = "source_ip"
     REMOTE_IP = "source_remote_ip"
     DESTINATION_IP = "destination_ip"
@@ -37,6 +45,8 @@ class Attribute:
     """A field that only `attributes` holds, by its key, such as `request.headers.x-team`."""
 
     key: str
+    absent: bool = False
+    """A call that does not log it does not have it."""
 
 
 Subject = Field | Attribute
@@ -186,6 +196,21 @@ def no(part: Formula) -> Formula:
     if isinstance(part, Constant):
         return Constant(not part.value)
     return part.part if isinstance(part, Not) else Not(part)
+
+
+def with_subjects(formula: Formula, change: Callable[[Subject], Subject]) -> Formula:
+    """The formula, with its conditions about other subjects."""
+    match formula:
+        case Constant():
+            return formula
+        case Not(part):
+            return Not(with_subjects(part, change))
+        case And(parts):
+            return And(tuple(with_subjects(part, change) for part in parts))
+        case Or(parts):
+            return Or(tuple(with_subjects(part, change) for part in parts))
+        case _:
+            return replace(formula, field=change(formula.field))
 
 
 def conditions(formula: Formula) -> Iterator[Condition]:

@@ -28,6 +28,7 @@ from analyzers.policy.formula import (
     Prefix,
     Present,
     Program,
+    Step,
     Subject,
     Suffix,
     Unknown,
@@ -42,11 +43,13 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 class Verdict:
     """Columns of a SELECT over `calls`, as one text, and their parameters.
 
-    `allowed`: Nullable(UInt8); NULL = unknown. `decided_by`: UInt16, number of the step that decided, from 1; 0 = none
-    did, or it is not known which. `missing`: Array(UInt16), places in `fields` of those that would have told, from 1.
+    `allowed`: Nullable(UInt8); NULL = unknown. `decided_by`: UInt16, number of the step in `steps` that decided, from
+    1; 0 = none did, or it is not known which. `missing`: Array(UInt16), places in `fields` of those that would have
+    told, from 1.
     """
 
     columns: str
+    steps: tuple[Step, ...]
     fields: tuple[Subject, ...]
     parameters: Mapping[str, Any]
 
@@ -66,27 +69,53 @@ class Parameters:
         return f"{{{name}:{kind}}}"
 
 
-def verdict(program: Program, parameters: Parameters | None = None) -> Verdict:
-    """Columns that judge a call by `program`."""
+def verdict(*programs: Program, parameters: Parameters | None = None) -> Verdict:
+    """Columns that judge a call by programs, all of which must let it pass.
+
+    Where several deny, the first one's step decided; where all allow, the first step of any that allowed by name.
+    """
     holes = parameters or Parameters()
-    steps = [f"{sql(step.when, holes)} AS step_{number}" for number, step in enumerate(program.steps, 1)]
-    allowed = f"toNullable(toUInt8({int(program.allows)}))"
-    for number, step in reversed([*enumerate(program.steps, 1)]):
-        allowed = f"(step_{number} OR {allowed})" if step.allows else f"(NOT step_{number} AND {allowed})"
-    fields = tuple(sorted({field for step in program.steps for field in subjects(step.when)}, key=name_of))
-    decided = "".join(f"ifNull(step_{number}, 0), {number}, " for number in range(1, len(steps) + 1))
-    unknown = [
-        f"if(isNull(step_{number}), {_unlogged(step.when, fields, holes)}, [])"
-        for number, step in enumerate(program.steps, 1)
+    steps = [step for program in programs for step in program.steps]
+    fields = tuple(sorted({field for step in steps for field in subjects(step.when)}, key=name_of))
+    columns = [f"{sql(step.when, holes)} AS step_{number}" for number, step in enumerate(steps, 1)]
+    first = 1
+    lacking: list[str] = []
+    for at, program in enumerate(programs, 1):
+        numbered = list(enumerate(program.steps, first))
+        first += len(numbered)
+        columns.append(f"{_allowed(program, numbered)} AS allowed_{at}")
+        columns.append(f"multiIf(isNull(allowed_{at}), 0, {_decided(numbered)}0) AS decided_{at}")
+        lacking.append(f"if(isNull(allowed_{at}), {_lacking(numbered, fields, holes)}, [])")
+    places = range(1, len(programs) + 1)
+    all_of = " AND ".join(f"allowed_{at}" for at in places) or sql(Constant(True), holes)
+    denied = "".join(f"ifNull(allowed_{at}, 1) = 0, decided_{at}, " for at in places)
+    passed = "".join(f"decided_{at} != 0, decided_{at}, " for at in places)
+    decided = f"multiIf(isNull(allowed), 0, {denied}{passed}0)" if programs else "0"
+    columns += [
+        f"{all_of} AS allowed",
+        f"toUInt16({decided}) AS decided_by",
+        f"CAST(if(isNull(allowed), {_union(lacking)}, []), 'Array(UInt16)') AS missing",
     ]
-    missing = f"arraySort(arrayDistinct(arrayConcat({', '.join(unknown)})))" if unknown else "[]"
-    columns = (
-        *steps,
-        f"{allowed} AS allowed",
-        f"toUInt16({f'multiIf(isNull(allowed), 0, {decided}0)' if steps else '0'}) AS decided_by",
-        f"CAST(if(isNull(allowed), {missing}, []), 'Array(UInt16)') AS missing",
-    )
-    return Verdict(", ".join(columns), fields, holes.values)
+    return Verdict(", ".join(columns), tuple(steps), fields, holes.values)
+
+
+def _allowed(program: Program, steps: Sequence[tuple[int, Step]]) -> str:
+    allowed = f"toNullable(toUInt8({int(program.allows)}))"
+    for number, step in reversed(steps):
+        allowed = f"(step_{number} OR {allowed})" if step.allows else f"(NOT step_{number} AND {allowed})"
+    return allowed
+
+
+def _decided(steps: Sequence[tuple[int, Step]]) -> str:
+    return "".join(f"ifNull(step_{number}, 0), {number}, " for number, _ in steps)
+
+
+def _lacking(steps: Sequence[tuple[int, Step]], fields: Sequence[Subject], holes: Parameters) -> str:
+    return _union([f"if(isNull(step_{number}), {_unlogged(step.when, fields, holes)}, [])" for number, step in steps])
+
+
+def _union(arrays: Sequence[str]) -> str:
+    return f"arraySort(arrayDistinct(arrayConcat({', '.join(arrays)})))" if arrays else "[]"
 
 
 def _unlogged(formula: Formula, fields: Sequence[Subject], holes: Parameters) -> str:

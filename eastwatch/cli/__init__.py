@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "up": "eastwatch.cli.up:up",
     "inventory": "eastwatch.cli.inventory:app",
     "map": "eastwatch.cli.map:map_",
+    "policy": "eastwatch.cli.policy:app",
     "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",
     "retention": "eastwatch.cli.retention:retention",

@@ -12,12 +12,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from analyzers.policy.formula import (
     FALSE,
     TRUE,
     Attribute,
+    Constant,
     Equals,
     Field,
     Formula,
@@ -29,6 +29,7 @@ from analyzers.policy.formula import (
     Step,
     Subject,
     Suffix,
+    Transport,
     Unknown,
     Within,
     both,
@@ -36,33 +37,42 @@ from analyzers.policy.formula import (
     no,
 )
 from analyzers.policy.istio.model import (
+    GATEWAY,
     HTTP_ONLY,
     AuthorizationPolicy,
     Matchers,
     Mesh,
     Rule,
+    Via,
     When,
-    Workload,
     positive,
 )
+from analyzers.policy.regexes import quoted
+from analyzers.policy.workloads import Workload
 
-Transport = Literal["http", "tcp"]
 SPIFFE = "spiffe://"
 PROVIDER = Attribute("ext_authz")
 """What a provider answers is in no line; so a call that a CUSTOM policy matches may have been denied by it."""
+WAYPOINT = Attribute("waypoint")
 _ANY_SEGMENT = r"[A-Za-z0-9\-._~%!$&'()+,;:@=*]+"
 _ANY_SEGMENTS = r"[A-Za-z0-9\-._~%!$&'()+,;:@=*/]*"
 
 
-def program(policies: Sequence[AuthorizationPolicy], workload: Workload, mesh: Mesh, transport: Transport) -> Program:
-    """What decides about calls that arrive at `workload` over `transport`."""
+def program(
+    policies: Sequence[AuthorizationPolicy],
+    workload: Workload,
+    mesh: Mesh,
+    transport: Transport,
+    via: Via = "sidecar",
+) -> Program:
+    """What decides about calls that arrive at `workload` over `transport`; a waypoint decides for its service."""
     steps: list[Step] = []
     restricted: list[Formula] = []
     for action in ("CUSTOM", "DENY", "ALLOW"):
         for policy in policies:
             if policy.action != action or policy.dry_run:
                 continue
-            applies = applicable(policy, workload, mesh)
+            applies = applicable(policy, workload, mesh, via)
             if applies == FALSE:
                 continue
             if action == "ALLOW":
@@ -78,18 +88,38 @@ def program(policies: Sequence[AuthorizationPolicy], workload: Workload, mesh: M
     return Program(tuple(steps), True)
 
 
-def applicable(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Formula:
+def applicable(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, via: Via = "sidecar") -> Formula:
     """Whether the policy is one of the workload's; not known where its labels are not."""
+    if via == "waypoint":
+        return _at_waypoint(policy, workload, mesh)
     if policy.targets:
-        named = any(ref.kind == "Gateway" and ref.name == workload.gateway for ref in policy.targets)
-        return TRUE if workload.gateway and named and policy.namespace == workload.namespace else FALSE
+        named = {ref.name for ref in policy.targets if ref.kind == "Gateway"}
+        if not named or policy.namespace != workload.namespace:
+            return FALSE
+        selected = workload.selected(lambda labels: labels.get(GATEWAY) in named)
+        return Unknown(Field.LABELS) if selected is None else Constant(selected)
     if policy.namespace not in (mesh.root_namespace, workload.namespace):
         return FALSE
     if not policy.selector:
         return TRUE
-    if workload.labels is None:
-        return Unknown(Field.LABELS)
-    return TRUE if policy.selector.items() <= workload.labels.items() else FALSE
+    selected = workload.selected(lambda labels: policy.selector.items() <= labels.items())
+    return Unknown(Field.LABELS) if selected is None else Constant(selected)
+
+
+def _at_waypoint(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Formula:
+    """Waypoints look at what is attached to them, to their class or to the service, and at nothing else."""
+    found: list[Formula] = []
+    for ref in policy.targets:
+        if ref.kind == "GatewayClass":
+            found.append(Constant(ref.name == "istio-waypoint" and policy.namespace == mesh.root_namespace))
+        elif policy.namespace != workload.namespace:
+            found.append(FALSE)
+        elif ref.kind == "Service" and workload.service:
+            found.append(Constant(ref.name == workload.service))
+        elif ref.kind in ("Service", "ServiceEntry", "Gateway"):
+            # Which waypoint it was, and which entry a host belongs to, stands in no line.
+            found.append(Unknown(WAYPOINT))
+    return either(found)
 
 
 def rule_formula(rule: Rule, policy: AuthorizationPolicy, mesh: Mesh, transport: Transport) -> Formula:
@@ -150,8 +180,8 @@ def _source(name: str, text: str, policy: AuthorizationPolicy, mesh: Mesh) -> Fo
             return Matches(Field.PRINCIPAL, f".*/ns/{_starred(text, '.*')}/.*")
         case "serviceAccounts":
             namespace, _, account = text.rpartition("/")
-            where = re.escape(namespace or policy.namespace)
-            return Matches(Field.PRINCIPAL, f"spiffe://.+/ns/{where}/(.+/|)sa/{re.escape(account)}(/.+)?")
+            where = quoted(namespace or policy.namespace)
+            return Matches(Field.PRINCIPAL, f"spiffe://.+/ns/{where}/(.+/|)sa/{quoted(account)}(/.+)?")
         case "trustDomains":
             domains = [mesh.trust_domain, *mesh.trust_domain_aliases]
             return either([_trust_domain(one) for one in (domains if text in domains else [text])])
@@ -227,10 +257,10 @@ def _listed(subject: Subject, text: str) -> Formula:
     if text == "*":
         return Present(subject)
     if text.startswith("*"):
-        return Matches(subject, f"(.*,)?[^,]*{re.escape(text[1:])}(,.*)?")
+        return Matches(subject, f"(.*,)?[^,]*{quoted(text[1:])}(,.*)?")
     if text.endswith("*"):
-        return Matches(subject, f"(.*,)?{re.escape(text[:-1])}[^,]*(,.*)?")
-    return Matches(subject, f"(.*,)?{re.escape(text)}(,.*)?")
+        return Matches(subject, f"(.*,)?{quoted(text[:-1])}[^,]*(,.*)?")
+    return Matches(subject, f"(.*,)?{quoted(text)}(,.*)?")
 
 
 def migrated(principal: str, mesh: Mesh) -> Sequence[str]:
@@ -251,7 +281,7 @@ def _principal(text: str) -> Formula:
     if text == "*":
         return Present(Field.PRINCIPAL)
     if text.startswith("*"):
-        return Matches(Field.PRINCIPAL, f"{SPIFFE}.*{re.escape(text[1:])}")
+        return Matches(Field.PRINCIPAL, f"{SPIFFE}.*{quoted(text[1:])}")
     if text.endswith("*"):
         return Prefix(Field.PRINCIPAL, SPIFFE + text[:-1])
     return Equals(Field.PRINCIPAL, (SPIFFE + text,))
@@ -272,24 +302,24 @@ def _request_principal(text: str) -> Formula:
         return Matches(subject, ".+/.+")
     if text.startswith("*"):
         if not slash:
-            return Matches(subject, f".+/.*{re.escape(text[1:])}")
-        ending = ".+" if issuer == "*" else f".*{re.escape(issuer[1:])}"
-        return Matches(subject, f"{ending}/{re.escape(name)}")
+            return Matches(subject, f".+/.*{quoted(text[1:])}")
+        ending = ".+" if issuer == "*" else f".*{quoted(issuer[1:])}"
+        return Matches(subject, f"{ending}/{quoted(name)}")
     if text.endswith("*"):
         if not slash:
-            return Matches(subject, f"{re.escape(text[:-1])}.*/.+")
-        ending = ".+" if name == "*" else f"{re.escape(name[:-1])}.*"
-        return Matches(subject, f"{re.escape(issuer)}/{ending}")
+            return Matches(subject, f"{quoted(text[:-1])}.*/.+")
+        ending = ".+" if name == "*" else f"{quoted(name[:-1])}.*"
+        return Matches(subject, f"{quoted(issuer)}/{ending}")
     # Without an issuer it would need an empty subject, which no token has.
     return Equals(subject, (text,)) if slash else FALSE
 
 
 def _starred(text: str, any_text: str) -> str:
-    return any_text.join(re.escape(part) for part in text.split("*"))
+    return any_text.join(quoted(part) for part in text.split("*"))
 
 
 def template(text: str) -> str:
     """A path template as a regular expression: `{*}` is one segment, `{**}` any number of them, or none."""
     parts = re.split(r"(\{\*\*\}|\{\*\}|\*)", text)
     operators = {"{**}": _ANY_SEGMENTS, "{*}": _ANY_SEGMENT, "*": _ANY_SEGMENT}
-    return "".join(operators.get(part) or re.escape(part) for part in parts)
+    return "".join(operators.get(part) or quoted(part) for part in parts)

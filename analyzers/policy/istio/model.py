@@ -12,8 +12,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Matchers = Mapping[str, tuple[str, ...]]
 """Field of a source or an operation, such as `notPrincipals` → its values, at least one."""
 
+Via = Literal["sidecar", "waypoint"]
+"""Who decides: the proxy of the destination (its sidecar, or a gateway itself), or the waypoint of its service."""
 HTTP_ONLY = frozenset({"methods", "paths", "hosts", "requestPrincipals"})
 """Fields of sources and operations that a connection does not have; so are their `not` forms."""
+GATEWAY = "gateway.networking.k8s.io/gateway-name"
+"""Label of the pods of a gateway: the Gateway that they are."""
 NETWORKS = frozenset({"ipBlocks", "remoteIpBlocks"})
 
 
@@ -84,10 +88,17 @@ class Mesh:
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """Where calls arrive. `labels` is None where the inventory does not know them."""
+class RequestAuthentication:
+    """That tokens are looked at: without one that applies, requests have no principal, whatever token they bear."""
 
     namespace: str
-    labels: Mapping[str, str] | None
-    gateway: str = ""
-    """Name of the Gateway that it is (`gateway.networking.k8s.io/gateway-name`); empty for others."""
+    name: str
+    selector: Mapping[str, str] = field(default_factory=dict[str, str])
+    targets: tuple[TargetRef, ...] = ()
+    rules: int = 0
+    """How many issuers it accepts."""
+
+    @property
+    def id(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"

@@ -91,8 +91,8 @@ def read_authorization_policy(document: Value, namespace: str) -> AuthorizationP
         name=name,
         action=action,
         rules=rules,
-        selector=_selector(fields.get("selector")),
-        targets=_targets(fields),
+        selector=read_match_labels(fields.get("selector")),
+        targets=read_targets(fields),
         dry_run=annotations is not None and _is_true(annotations.get(DRY_RUN)),
         provider=_provider(fields, action, spec or document),
     )
@@ -116,7 +116,8 @@ def _provider(fields: Mapping[str, Value], action: Action, spec: Value) -> str:
     )
 
 
-def _selector(selector: Value | None) -> Mapping[str, str]:
+def read_match_labels(selector: Value | None) -> Mapping[str, str]:
+    """A selector of Istio's: whole labels only; empty where there is none."""
     labels = selector.fields("matchLabels").get("matchLabels") if selector else None
     if labels is None:
         return {}
@@ -129,7 +130,8 @@ def _selector(selector: Value | None) -> Mapping[str, str]:
     return found
 
 
-def _targets(fields: Mapping[str, Value]) -> tuple[TargetRef, ...]:
+def read_targets(fields: Mapping[str, Value]) -> tuple[TargetRef, ...]:
+    """What `targetRefs` names, or the older `targetRef` where that is empty."""
     if "targetRefs" in fields and (items := fields["targetRefs"].items()):
         return tuple(_target(item) for item in items)
     return (_target(fields["targetRef"]),) if "targetRef" in fields else ()

@@ -9,32 +9,24 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from analyzers.policy.istio.model import AuthorizationPolicy, Matchers, Mesh, Rule, When, Workload
+from analyzers.policy.decision import Call, Decision
+from analyzers.policy.istio.model import AuthorizationPolicy, Matchers, Mesh, Rule, TargetRef, Via, When
 from analyzers.policy.kleene import Truth, all_of, any_of, opposite
+from analyzers.policy.workloads import Workload
 
-Call = Mapping[str, Any]
-"""`transport` (http or tcp), `tls`, `source_principal`, `source_ip`, `source_remote_ip`, `destination_ip`,
-`destination_port`, `method`, `path`, `authority`, `sni`, and `attributes`, a mapping. Addresses are text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The verdict, and the policy and rule that it rests on: None where no rule matched, or it is not known which."""
-
-    verdict: Literal["allow", "deny", "unknown"]
-    policy: str | None = None
-    rule: str | None = None
+_GATEWAY = "gateway.networking.k8s.io/gateway-name"
 
 
-def decide(policies: Sequence[AuthorizationPolicy], workload: Workload, mesh: Mesh, call: Call) -> Decision:
+def decide(
+    policies: Sequence[AuthorizationPolicy], workload: Workload, mesh: Mesh, call: Call, via: Via = "sidecar"
+) -> Decision:
     """Judge `call`, which arrived at `workload`."""
     enforced = [policy for policy in policies if not policy.dry_run]
     matched = {
         action: [
-            (policy, str(number), _rule_matches(rule, policy, workload, mesh, call))
+            (policy, str(number), _rule_matches(rule, policy, workload, mesh, call, via))
             for policy in enforced
             if policy.action == action
             for number, rule in enumerate(policy.rules)
@@ -44,7 +36,7 @@ def decide(policies: Sequence[AuthorizationPolicy], workload: Workload, mesh: Me
     denied = any_of(truth for _, _, truth in matched["DENY"])
     if denied is True:
         return _first(matched["DENY"], "deny")
-    restricted = any_of(applies(policy, workload, mesh) for policy in enforced if policy.action == "ALLOW")
+    restricted = any_of(applies(policy, workload, mesh, via) for policy in enforced if policy.action == "ALLOW")
     allowed = any_of([*(truth for _, _, truth in matched["ALLOW"]), opposite(restricted)])
     if allowed is False:
         return Decision("deny")
@@ -62,26 +54,47 @@ def _first(matched: Sequence[tuple[AuthorizationPolicy, str, Truth]], verdict: L
     return Decision(verdict)
 
 
-def applies(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Truth:
+def applies(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, via: Via = "sidecar") -> Truth:
     """Whether the policy is one of the workload's."""
+    if via == "waypoint":
+        return any_of(_target_applies(target, policy, workload, mesh) for target in policy.targets)
     if policy.targets:
-        if policy.namespace != workload.namespace or not workload.gateway:
+        gateways = [target.name for target in policy.targets if target.kind == "Gateway"]
+        if policy.namespace != workload.namespace or not gateways:
             return False
-        return any(target.kind == "Gateway" and target.name == workload.gateway for target in policy.targets)
+        return _all_or_none([labels.get(_GATEWAY) in gateways for labels in workload.labels])
     if policy.namespace != mesh.root_namespace and policy.namespace != workload.namespace:
         return False
     if not policy.selector:
         return True
-    if workload.labels is None:
-        return None
-    return all(workload.labels.get(name) == text for name, text in policy.selector.items())
+    return _all_or_none(
+        [all(labels.get(name) == text for name, text in policy.selector.items()) for labels in workload.labels]
+    )
 
 
-def _rule_matches(rule: Rule, policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, call: Call) -> Truth:
+def _all_or_none(selected: list[bool]) -> Truth:
+    """Of the pods of a workload: unknown where none is known, or where they differ."""
+    return selected[0] if selected and len(set(selected)) == 1 else None
+
+
+def _target_applies(target: TargetRef, policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Truth:
+    """Of a waypoint in the workload's namespace. Which one it is, is not known."""
+    if target.kind == "GatewayClass":
+        return target.name == "istio-waypoint" and policy.namespace == mesh.root_namespace
+    if policy.namespace != workload.namespace or target.kind not in ("Service", "ServiceEntry", "Gateway"):
+        return False
+    if target.kind == "Service" and workload.service != "":
+        return target.name == workload.service
+    return None
+
+
+def _rule_matches(
+    rule: Rule, policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, call: Call, via: Via
+) -> Truth:
     tcp = call["transport"] == "tcp"
     if tcp and policy.action == "ALLOW" and _mentions_http(rule):
         return False
-    parts = [applies(policy, workload, mesh)]
+    parts = [applies(policy, workload, mesh, via)]
     if rule.sources:
         parts.append(any_of(_clause_matches(one, policy, mesh, call) for one in rule.sources))
     if rule.operations:

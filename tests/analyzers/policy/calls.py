@@ -11,7 +11,10 @@ from storage.tables import CALLS, LOGGED_BIT
 from tests.analyzers.records import at, insert
 
 ADDRESSES = ("source_ip", "source_remote_ip", "destination_ip")
-FIELDS = ("source_principal", "method", "path", "authority", "sni", "destination_port", *ADDRESSES)
+FIELDS = (
+    *("source_principal", "source_namespace", "source_workload", "method", "path", "authority", "sni"),
+    *("destination_port", *ADDRESSES),
+)
 
 
 def row(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def row(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
         "tls": call.get("tls") or "unknown",
         "protocol": "tcp" if call["transport"] == "tcp" else "http",
         "attributes": dict(call["attributes"]),
-        "logged": sum(1 << LOGGED_BIT[name] for name in given),
+        "logged": sum(1 << LOGGED_BIT[name] for name in given if name in LOGGED_BIT),
         **given,
     }
 

@@ -6,17 +6,19 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from analyzers.policy.istio.model import Action, AuthorizationPolicy, Matchers, Mesh, Rule, TargetRef, When, Workload
+from analyzers.policy.istio.model import GATEWAY, Action, AuthorizationPolicy, Matchers, Mesh, Rule, TargetRef, When
+from analyzers.policy.workloads import Workload
 
 MESHES = (
     Mesh(),
     Mesh(trust_domain="prod.example", trust_domain_aliases=("cluster.local", "old.example")),
 )
 WORKLOADS = (
-    Workload("shop", {"app": "orders", "version": "v1"}),
-    Workload("shop", None),
-    Workload("istio-system", {"app": "gateway"}),
-    Workload("shop", {"app": "edge"}, gateway="edge"),
+    Workload("shop", labels=({"app": "orders", "version": "v1"},)),
+    Workload("shop", labels=({"app": "orders", "version": "v1"}, {"app": "orders", "version": "v2"})),
+    Workload("shop"),
+    Workload("istio-system", labels=({"app": "gateway"},)),
+    Workload("shop", labels=({"app": "edge", GATEWAY: "edge"},)),
 )
 PRINCIPALS = (
     "spiffe://cluster.local/ns/shop/sa/web",

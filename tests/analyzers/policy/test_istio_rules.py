@@ -9,14 +9,15 @@ import pytest
 from analyzers.policy.documents import read_documents
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.istio.compile import program, template
-from analyzers.policy.istio.model import AuthorizationPolicy, Mesh, Workload
+from analyzers.policy.istio.model import AuthorizationPolicy, Mesh
 from analyzers.policy.istio.read import read_authorization_policy
 from analyzers.policy.istio.reference import decide
 from analyzers.policy.sql import verdict
+from analyzers.policy.workloads import Workload
 from storage.engine import Engine
 from tests.analyzers.policy.calls import insert_calls
 
-ORDERS = Workload("shop", {"app": "orders"})
+ORDERS = Workload("shop", labels=({"app": "orders"},))
 WEB = "spiffe://cluster.local/ns/shop/sa/web"
 CALL: dict[str, Any] = {
     "transport": "http",

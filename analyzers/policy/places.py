@@ -1,0 +1,82 @@
+"""Where the calls of a window arrived, and which of them are judged there.
+
+A call is judged where it is let in: by lines of the callee's proxy, of gateways and waypoints. The caller's own line
+counts only where nobody else speaks for the callee.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from analyzers.dependencies.map_keys import map_keys
+from analyzers.policy.engines import Judge, Place
+from analyzers.policy.inventory import Inventory
+from analyzers.policy.workloads import Workload
+from storage.engine import Engine
+from storage.sql import load
+from storage.tables import COUNTED_LOG_TYPES
+
+COLUMNS = (
+    *("mesh", "reporter", "source_namespace", "source_workload", "source_service"),
+    *("destination_cluster", "destination_namespace", "destination_workload", "destination_service"),
+)
+"""What tells places apart where lines have no base edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Calls of one base edge, or those without one whose lines say the same of both ends."""
+
+    base_edge_id: int
+    tcp: bool
+    columns: tuple[str, ...]
+    """Values of `COLUMNS`."""
+    place: Place
+    calls: int
+
+
+def found_places(engine: Engine, since: datetime, until: datetime, inventory: Inventory) -> Sequence[Found]:
+    """The places of [since, until) whose calls are judged.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    rows = engine.query(
+        load("policy/places").text, {"since": since, "until": until, "counted": list(COUNTED_LOG_TYPES)}
+    ).to_pylist()
+    keys = map_keys(engine)
+    edges: list[int] = keys.edge_id.tolist()
+    ends: list[int] = keys.destination.tolist()
+    nodes = {edge: keys.nodes[node] for edge, node in zip(edges, ends, strict=True)}
+    heard = {_callee(row, nodes) for row in rows if row["reporter"] not in ("source", "gateway")}
+    return [
+        Found(
+            row["base_edge_id"],
+            bool(row["tcp"]),
+            tuple(row[name] for name in COLUMNS),
+            _place(row, inventory),
+            row["calls"],
+        )
+        for row in rows
+        if row["reporter"] != "source" or _callee(row, nodes) not in heard
+    ]
+
+
+def _callee(row: Mapping[str, Any], nodes: Mapping[int, str]) -> str:
+    """The callee's node in the map, so that lines that know different things of it mean the same."""
+    name = row["destination_service"] or row["destination_workload"]
+    return nodes.get(row["base_edge_id"]) or f"{row['destination_namespace']}/{name}"
+
+
+def _place(row: Mapping[str, Any], inventory: Inventory) -> Place:
+    # A gateway's line tells of the request that it let in, and of the upstream that it went to.
+    side = "source" if row["reporter"] == "gateway" else "destination"
+    workload: Workload = inventory.destination(
+        *(row[f"{side}_{name}"] for name in ("namespace", "workload", "service"))
+    )
+    tcp = bool(row["tcp"])
+    judge: Judge = "waypoint" if row["reporter"] == "waypoint" else "sidecar"
+    return Place(workload, "tcp" if tcp else "http", judge, row["mesh"])

@@ -1,0 +1,1 @@
+"""What policies say of calls, as people read it."""

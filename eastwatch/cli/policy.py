@@ -1,0 +1,71 @@
+"""`eastwatch policy`: who may call whom, by the mesh's own policies, and what they mean for recorded calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from analyzers.policy.check import check, each
+from analyzers.policy.render.check_table import print_check, print_each
+from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
+from eastwatch.cli.map import SinceOption, UntilOption, window
+from eastwatch.cli.policy_files import read_policies
+from eastwatch.cli.progress import counted
+
+app = typer.Typer(
+    help="Who may call whom: verdicts of policies on recorded calls.", no_args_is_help=True, rich_markup_mode=None
+)
+
+FilesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES...|-",
+        help="policies as YAML or JSON, such as kubectl get authorizationpolicies -A -o yaml or consul config read "
+        "print; directories are searched for .yaml, .yml and .json; - is standard input",
+    ),
+]
+NamespaceOption = Annotated[
+    str, typer.Option("--default-namespace", metavar="N", help="namespace of documents that name none")
+]
+
+
+@app.callback()
+def _group() -> None:  # pyright: ignore[reportUnusedFunction]
+    """Who may call whom: verdicts of policies on recorded calls."""
+
+
+@app.command("check")
+def check_(
+    ctx: typer.Context,
+    files: FilesArgument,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    one_by_one: Annotated[
+        bool, typer.Option("--each", help="the verdict of every call, not only their counts")
+    ] = False,
+    namespace: NamespaceOption = "default",
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Judge recorded calls by policies: allow, deny or unknown, and which policy and rule decided."""
+    settings = settings_of(ctx, store, config)
+    policies = read_policies(files, namespace)
+    start, end = window(since, until)
+    engine = open_for_reading(settings)
+    try:
+        with counted("calls judged") as progress:
+            found = check(engine, policies, start, end, progress)
+            calls = each(engine, policies, start, end) if one_by_one else None
+    finally:
+        engine.close()
+    if not as_json:
+        print_each(calls) if calls is not None else print_check(found, policies.skipped)
+        return
+    document = found.to_document() | {"skipped": dict(policies.skipped)}
+    if calls is not None:
+        document["each"] = [call.to_document() for call in calls]
+    sys.stdout.write(json.dumps(document) + "\n")
