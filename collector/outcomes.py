@@ -41,7 +41,7 @@ Fault = Literal["none", "caller", "network", "callee", "mesh", "unknown"]
 _RBAC = re.compile(r"rbac_access_denied(?:_matched_policy\[(?P<policy>.*)\])?", re.DOTALL)
 _JWT = "jwt_authn_access_denied"
 _EXT_AUTHZ = ("ext_authz_denied", "ext_authz_error")
-_PROVIDER = re.compile(r"istio-ext-authz-(?P<provider>.+)-ns\[")
+_PROVIDER = re.compile(r"istio-ext-authz-(?P<provider>.+)-(?P<policy>ns\[.*)", re.DOTALL)
 
 # In order: the flag that says most about the cause first ("UF,URX" is a failed connection).
 _FLAG_FAULTS: tuple[tuple[Fault, frozenset[str]], ...] = (
@@ -100,8 +100,9 @@ class Line(NamedTuple):
 class Outcome(NamedTuple):
     """See the module's docstring.
 
-    `denied_by` is the policy id, `none` (no ALLOW policy matched), `jwt_authn`, `ext_authz` or `ext_authz:PROVIDER`;
-    `""` where the line names nothing.
+    `denied_by` is the policy id with its rule as the line has it (`ns[NS]-policy[NAME]-rule[N]`,
+    `consul-intentions-layer7-N`), `none` (no ALLOW policy matched), `jwt_authn`, `ext_authz`, or `ext_authz:PROVIDER`
+    and behind a blank the id of the CUSTOM policy; `""` where the line names nothing.
     """
 
     verdict: Verdict = "unknown"
@@ -114,7 +115,7 @@ def refusal(details: str, flags: frozenset[str]) -> tuple[bool, str]:
     if match := _RBAC.match(details):
         policy = match["policy"] or ""
         provider = _PROVIDER.match(policy)
-        return True, f"ext_authz:{provider['provider']}" if provider else policy
+        return True, f"ext_authz:{provider['provider']} {provider['policy']}" if provider else policy
     if details.startswith(_JWT):
         return True, "jwt_authn"
     if details.startswith(_EXT_AUTHZ) or "UAEX" in flags:

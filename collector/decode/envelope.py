@@ -31,6 +31,9 @@ from collector.decode.spans import Bytes, Positions, Spans, bounds, positions
 from collector.decode.values import present
 
 _BLANKS = b" \t\r\n\x0b\x0c\x00"
+WRITTEN = "written"
+"""Column of `Lines.metadata`: when a line was written, by what is around it, as text. Only for lines that say no time
+themselves: they begin with how long their process has been running (Linkerd's own log)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,12 @@ _PREFIX = re.compile(
     rb"(?:\xef\xbb\xbf)?"  # the mark with which some editors and shippers begin a file
     rb"(?:\[pod/(?P<pod>[^/\]\s]{1,253})/(?P<container>[^\]\s]{1,63})\] )?"
     # ztunnel's own line begins with a time, which stays.
-    rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
+    rb"(?:(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))"
     rb"(?![ \t]+(?i:trace|debug|info|warn|error)[ \t]+access\b)[ \t]+)?"
     rb"(?:(?:stdout|stderr) [FP](?::\S*)? )?"
 )
+_UPTIME_OF_TEXT = r'^(?:\{"timestamp":")?\[ {0,12}\d{1,12}\.\d{1,9}s\]'
+_UPTIME = re.compile(_UPTIME_OF_TEXT.removeprefix("^").encode())
 
 
 def without_prefix(line: bytes) -> bytes:
@@ -145,10 +150,14 @@ def strip_prefixes(lines: Lines) -> Lines:
     starts = starts.copy()
     pods: list[str | None] = [None] * len(lines)
     containers: list[str | None] = [None] * len(lines)
+    written: dict[int, str] = {}
     for row in suspects.tolist():
-        found = _PREFIX.match(content[starts[row] : min(int(ends[row]), int(starts[row]) + 512)].tobytes())
+        head = content[starts[row] : min(int(ends[row]), int(starts[row]) + 512)].tobytes()
+        found = _PREFIX.match(head)
         if found is None or not found[0] or starts[row] + found.end() >= ends[row]:
             continue
+        if found["time"] and _UPTIME.match(head, found.end()):
+            written[row] = found["time"].decode()
         starts[row] += found.end()
         if found["pod"]:
             pods[row] = found["pod"].decode("utf-8", "backslashreplace")
@@ -157,6 +166,9 @@ def strip_prefixes(lines: Lines) -> Lines:
     if any(pods):
         metadata.setdefault("pod_name", pa.array(pods, pa.string()))
         metadata.setdefault("container", pa.array(containers, pa.string()))
+    if written:
+        own = pa.array([written.get(row) for row in range(len(lines))], pa.string())
+        metadata[WRITTEN] = pc.coalesce(own, metadata[WRITTEN]) if WRITTEN in metadata else own
     return Lines(Spans(content, starts, ends), lines.message, lines.record, metadata)
 
 
@@ -190,8 +202,27 @@ def opened(lines: Lines, shape: Shape) -> tuple[Lines, list[tuple[int, str]]]:
         (int(shape.rows[row]), "an envelope without a line: expected text in `log` or `message`") for row in empty
     ]
     outer = lines.take(shape.rows)
-    metadata = {**outer.metadata, **metadata_of(shape), **cloud_logging.metadata_of(columns)}
+    metadata = {**outer.metadata, **metadata_of(shape), **cloud_logging.metadata_of(columns), **_written(texts, shape)}
     return _inside(outer, pc.fill_null(texts, ""), metadata), refused
+
+
+_TIMES = ("time", "@timestamp", "timestamp", "date")
+"""Keys of envelopes that say when a line was written: Docker's and Fluentd's, Filebeat's, Vector's, Fluent Bit's."""
+
+
+def _written(texts: pa.Array, shape: Shape) -> dict[str, pa.Array]:
+    """`WRITTEN` of the lines in envelopes; nothing where no line needs it."""
+    if not pa.types.is_string(texts.type):
+        texts = texts.cast(pa.binary())
+    needs = pc.match_substring_regex(texts, _UPTIME_OF_TEXT).fill_null(False).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(needs).tolist()
+    if not rows:
+        return {}
+    found: dict[int, str] = {}
+    for row in rows:
+        others = dict(shape.extra[row].as_py() or ())
+        found[row] = next((others[name] for name in _TIMES if others.get(name)), "")
+    return {WRITTEN: pa.array([found.get(row) or None for row in range(len(texts))], pa.string())}
 
 
 def _inside(outer: Lines, texts: pa.StringArray, metadata: Mapping[str, pa.Array]) -> Lines:

@@ -30,7 +30,25 @@ _POLICY = "ns[starfleet]-policy[probe-deny-status]-rule[0]"
         (
             Line(403, details="rbac_access_denied_matched_policy[istio-ext-authz-opa-ns[a]-policy[b]-rule[0]]"),
             "denied",
-            "ext_authz:opa",
+            "ext_authz:opa ns[a]-policy[b]-rule[0]",
+            "mesh",
+        ),
+        (
+            Line(403, details="rbac_access_denied_matched_policy[consul-intentions-layer7-3]"),
+            "denied",
+            "consul-intentions-layer7-3",
+            "mesh",
+        ),
+        (
+            Line(termination="rbac_access_denied_matched_policy[consul-intentions-layer4]", is_connection=True),
+            "denied",
+            "consul-intentions-layer4",
+            "mesh",
+        ),
+        (
+            Line(403, details="rbac_access_denied_matched_policy[default-deny-all-due-to-bad-CUSTOM-action]"),
+            "denied",
+            "default-deny-all-due-to-bad-CUSTOM-action",
             "mesh",
         ),
         (Line(403, details="via_upstream", reached_upstream=True), "allowed", "", "caller"),
