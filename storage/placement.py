@@ -59,6 +59,8 @@ EVERYWHERE = STRICT | {
     "derived_periods",
     "aliases",
     "inventory",
+    "policies",
+    "findings",
     "address_sightings",
     "derived_edges_1m",
     "derived_edges_1h",

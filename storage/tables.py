@@ -428,10 +428,53 @@ INVENTORY = Table(
     ),
 )
 
+POLICIES = Table(
+    "policies",
+    (
+        Column("valid_from", TIME, "the set holds from then until the next one does; 1970 = always did"),
+        Column("set_id", "String", "hash of the set's documents"),
+        Column("place", "UInt32", "in the set, from 1; 0 = the set itself, with the names of its files"),
+        Column("engine", LC, "istio|linkerd|consul|smi|kubernetes"),
+        Column("kind", LC),
+        Column("namespace", LC),
+        Column("name", "String"),
+        Column("file", "String"),
+        Column("line", "UInt32"),
+        Column("document", "String", "YAML"),
+        Column("loaded_at", TIME),
+    ),
+)
+
+FINDINGS = Table(
+    "findings",
+    (
+        Column("id", "String", "from kind, subject and episode"),
+        Column("kind", LC),
+        Column("severity", LC, "low|medium|high|critical"),
+        Column("title", "String"),
+        Column("source", LC, "node of the map"),
+        Column("destination", LC, "node of the map"),
+        Column("operation", LC, "empty = of several"),
+        Column("principal", LC, "of the caller, empty = none or not known"),
+        Column("first_seen", TIME),
+        Column("last_seen", TIME),
+        Column("score", "Float64"),
+        Column("threshold", "Float64", "what the score is held to"),
+        Column("techniques", f"Array({LC})", "ATT&CK ids"),
+        Column("sql", "String", "reproduces the evidence"),
+        Column("parameters", "String", "of the statement, a JSON object"),
+        Column("request_ids", "Array(String)"),
+        Column("trace_ids", "Array(String)"),
+        Column("false_alarm_if", "String"),
+        Column("details", TEXT_MAP),
+        Column("found_at", TIME),
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         *(CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, DEAD_LETTER_REPLAYS, INGEST_POSITIONS),
-        *(EDGE_KEYS, ALIASES, SIGHTINGS, INVENTORY, OPERATIONS),
+        *(EDGE_KEYS, ALIASES, SIGHTINGS, INVENTORY, OPERATIONS, POLICIES, FINDINGS),
     )
 }

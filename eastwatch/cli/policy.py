@@ -8,12 +8,24 @@ from typing import Annotated
 
 import typer
 
+from analyzers.dependencies.model import rfc3339
 from analyzers.policy.check import check, each
-from analyzers.policy.render.check_table import print_check, print_each
-from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
+from analyzers.policy.render.check_table import print_check, print_each, skipped_lines
+from analyzers.policy.render.columns import write
+from analyzers.policy.store import load_set, stored_set, version_at, versions
+from collector.clock import SystemClock
+from eastwatch.cli.context import (
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    open_for_reading,
+    open_for_writing,
+    settings_of,
+)
 from eastwatch.cli.map import SinceOption, UntilOption, window
 from eastwatch.cli.policy_files import read_policies
 from eastwatch.cli.progress import counted
+from eastwatch.cli.times import parse_time
 
 app = typer.Typer(
     help="Who may call whom: verdicts of policies on recorded calls.", no_args_is_help=True, rich_markup_mode=None
@@ -35,6 +47,49 @@ NamespaceOption = Annotated[
 @app.callback()
 def _group() -> None:  # pyright: ignore[reportUnusedFunction]
     """Who may call whom: verdicts of policies on recorded calls."""
+
+
+@app.command("load")
+def load_(
+    ctx: typer.Context,
+    files: FilesArgument,
+    valid_from: Annotated[
+        str | None,
+        typer.Option("--valid-from", metavar="TIME", help="from when on they hold: RFC 3339, or relative [now]"),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="beside what holds then, whose documents of the same name they replace")
+    ] = False,
+    namespace: NamespaceOption = "default",
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Store policies as the set that holds from now on, or from another time; `findings` judges calls by them."""
+    settings = settings_of(ctx, store, config)
+    policies = read_policies(files, namespace)
+    now = SystemClock().now()
+    start = now if valid_from is None else parse_time(valid_from, now)
+    engine = open_for_writing(settings)
+    try:
+        held = version_at(versions(engine), start) if add else None
+        whole = stored_set(engine, held).with_documents(policies) if held else policies
+        loaded = load_set(engine, whole, start, now)
+    finally:
+        engine.close()
+    if as_json:
+        document = {
+            "set": loaded.set_id,
+            "valid_from": rfc3339(loaded.valid_from),
+            "documents": loaded.documents,
+            "changed": loaded.changed,
+            "skipped": dict(policies.skipped),
+        }
+        sys.stdout.write(json.dumps(document) + "\n")
+        return
+    state = "hold from" if loaded.changed else "unchanged, hold since"
+    lines = [f"{loaded.documents:,} documents, {state} {loaded.valid_from:%Y-%m-%d %H:%M:%S}"]
+    write([*lines, *skipped_lines(policies.skipped)])
 
 
 @app.command("check")

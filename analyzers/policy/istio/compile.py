@@ -1,6 +1,7 @@
 """Istio's policies of one workload → a program, as the proxy's RBAC filters would judge.
 
 Order: CUSTOM that matches and is refused by its provider, DENY, ALLOW, and where any ALLOW policy applies, nobody else.
+Of several rules that match, the proxy names the first by its id's letters: `rule[10]` stands before `rule[2]`.
 What connections do not have (methods, paths, ..) takes a whole ALLOW rule away and is left out of all others: the
 filter chain of a TCP port is built so. AUDIT and dry-run policies decide nothing.
 
@@ -54,6 +55,8 @@ SPIFFE = "spiffe://"
 PROVIDER = Attribute("ext_authz")
 """What a provider answers is in no line; so a call that a CUSTOM policy matches may have been denied by it."""
 WAYPOINT = Attribute("waypoint")
+CERTIFICATE = Attribute("downstream_peer_fingerprint_256")
+"""Tells whether a peer without a URI in its certificate has one at all; few lines have it."""
 _ANY_SEGMENT = r"[A-Za-z0-9\-._~%!$&'()+,;:@=*]+"
 _ANY_SEGMENTS = r"[A-Za-z0-9\-._~%!$&'()+,;:@=*/]*"
 
@@ -69,6 +72,7 @@ def program(
     steps: list[Step] = []
     restricted: list[Formula] = []
     for action in ("CUSTOM", "DENY", "ALLOW"):
+        own: list[tuple[str, Step]] = []
         for policy in policies:
             if policy.action != action or policy.dry_run:
                 continue
@@ -82,7 +86,9 @@ def program(
                 if action == "CUSTOM":
                     when = both([when, Unknown(PROVIDER)])
                 if when != FALSE:
-                    steps.append(Step(action == "ALLOW", when, policy.id, str(number)))
+                    named = f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{number}]"
+                    own.append((named, Step(action == "ALLOW", when, policy.id, str(number))))
+        steps.extend(step for _, step in sorted(own, key=lambda one: one[0]))
     if (any_allow := either(restricted)) != FALSE:
         steps.append(Step(False, any_allow, "", ""))
     return Program(tuple(steps), True)
@@ -279,7 +285,8 @@ def migrated(principal: str, mesh: Mesh) -> Sequence[str]:
 
 def _principal(text: str) -> Formula:
     if text == "*":
-        return Present(Field.PRINCIPAL)
+        # Any certificate will do, also one with DNS names only, of which the line shows no principal.
+        return either([Present(Field.PRINCIPAL), both([no(Equals(Field.TLS, ("plaintext",))), Present(CERTIFICATE)])])
     if text.startswith("*"):
         return Matches(Field.PRINCIPAL, f"{SPIFFE}.*{quoted(text[1:])}")
     if text.endswith("*"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from analyzers.policy.decision import Call, Decision
@@ -48,10 +48,13 @@ def decide(
 
 
 def _first(matched: Sequence[tuple[AuthorizationPolicy, str, Truth]], verdict: Literal["allow", "deny"]) -> Decision:
-    for policy, rule, truth in matched:
-        if truth is True:
-            return Decision(verdict, policy.id, rule)
-    return Decision(verdict)
+    """The one that the proxy names: its filter keeps rules in a map, ordered by what they are called."""
+    certain = {
+        f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{rule}]": Decision(verdict, policy.id, rule)
+        for policy, rule, truth in reversed(matched)
+        if truth is True
+    }
+    return certain[min(certain)] if certain else Decision(verdict)
 
 
 def applies(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, via: Via = "sidecar") -> Truth:
@@ -154,15 +157,14 @@ def _key_matches(key: str, text: str, policy: AuthorizationPolicy, mesh: Mesh, c
         return _in_network(call.get("destination_ip"), text)
     if key == "connection.sni":
         return _text_matches(call.get("sni"), text)
-    attributes: Mapping[str, str] = call["attributes"]
     if key == "request.auth.audiences":
-        logged = attributes.get(key)
+        logged = _attribute(call, key)
         return None if logged is None else any(_text_matches(one, text) for one in logged.split(","))
     if key.startswith("request.auth.claims"):
         return None
     if key.startswith("request.headers["):
-        return _text_matches(attributes.get("request.headers." + key[len("request.headers[") : -1].lower()), text)
-    return _text_matches(attributes.get(key), text)
+        return _text_matches(_attribute(call, "request.headers." + key[len("request.headers[") : -1].lower()), text)
+    return _text_matches(_attribute(call, key), text)
 
 
 def _field_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mesh, call: Call) -> Truth:
@@ -171,7 +173,8 @@ def _field_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mes
     if field == "ipBlocks":
         return _in_network(call.get("source_ip"), text)
     if field == "remoteIpBlocks":
-        return _in_network(call.get("source_remote_ip"), text)
+        remote = call.get("source_remote_ip")
+        return _in_network(call.get("source_ip") if remote == "::" else remote, text)
     if field == "ports":
         port = call.get("destination_port")
         return None if port is None else port == int(text)
@@ -186,7 +189,13 @@ def _field_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mes
             return None
         bare = path.partition("?")[0].partition("#")[0]
         return _template_matches(bare, text) if "{" in text else _text_matches(bare, text)
-    return _request_principal_matches(call["attributes"].get("request.auth.principal"), text)
+    return _request_principal_matches(_attribute(call, "request.auth.principal"), text)
+
+
+def _attribute(call: Call, key: str) -> str | None:
+    """What formats that know no null print for what is absent is absent."""
+    found: str | None = call["attributes"].get(key)
+    return "" if found == "-" else found
 
 
 def _text_matches(logged: str | None, text: str) -> Truth:
@@ -212,8 +221,8 @@ def _peer_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mesh
     tls, principal = call.get("tls"), call.get("source_principal")
     if tls == "plaintext":
         principal = ""
-    if tls == "mtls" and (field, text) == ("principals", "*"):
-        return True  # whatever its certificate bears
+    if (field, text) == ("principals", "*"):
+        return _has_certificate(tls, principal, _attribute(call, "downstream_peer_fingerprint_256"))
     if principal is None or (principal == "" and tls == "mtls"):
         return None
     matches: Callable[[str, str], bool] = {
@@ -223,6 +232,17 @@ def _peer_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mesh
         "trustDomains": lambda found, wanted: _trust_domain(found, wanted, mesh),
     }[field]
     return matches(principal, text)
+
+
+def _has_certificate(tls: str | None, principal: str | None, fingerprint: str | None) -> Truth:
+    """Whatever it bears: the log's principal is only its URI."""
+    if tls == "mtls" or principal:
+        return True
+    if tls == "plaintext":
+        return False
+    if fingerprint == "":
+        return None if principal is None else False
+    return True if fingerprint and tls == "tls" else None
 
 
 def _one_principal(found: str, wanted: str) -> bool:

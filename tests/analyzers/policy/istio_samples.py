@@ -13,8 +13,14 @@ MESHES = (
     Mesh(),
     Mesh(trust_domain="prod.example", trust_domain_aliases=("cluster.local", "old.example")),
 )
+TARGETS = (
+    TargetRef("gateway.networking.k8s.io", "Gateway", "edge"),
+    TargetRef("gateway.networking.k8s.io", "GatewayClass", "istio-waypoint"),
+    TargetRef("", "Service", "orders"),
+    TargetRef("", "Service", "cart"),
+)
 WORKLOADS = (
-    Workload("shop", labels=({"app": "orders", "version": "v1"},)),
+    Workload("shop", service="orders", labels=({"app": "orders", "version": "v1"},)),
     Workload("shop", labels=({"app": "orders", "version": "v1"}, {"app": "orders", "version": "v2"})),
     Workload("shop"),
     Workload("istio-system", labels=({"app": "gateway"},)),
@@ -140,8 +146,8 @@ def _when(random: random.Random) -> When:
     return When(key, () if 0.15 < kind < 0.3 else values, not_values)
 
 
-def policy(random: random.Random, number: int) -> AuthorizationPolicy:
-    """One policy, whether its own validation would take it or not."""
+def policy(random: random.Random, number: int, attached: float = 0.15) -> AuthorizationPolicy:
+    """One policy, whether its own validation would take it or not; `attached`: how likely to a gateway or service."""
     action: Action = random.choice((*["ALLOW"] * 6, *["DENY"] * 4, "AUDIT", "CUSTOM"))
     rules = tuple(
         Rule(
@@ -152,7 +158,7 @@ def policy(random: random.Random, number: int) -> AuthorizationPolicy:
         for _ in range(random.choice((0, 1, 1, 1, 2, 3)))
     )
     selector = random.choice(({}, {}, {}, {"app": "orders"}, {"app": "orders", "version": "v2"}))
-    targets = (TargetRef("gateway.networking.k8s.io", "Gateway", "edge"),) if random.random() < 0.1 else ()
+    targets = (random.choice(TARGETS),) if random.random() < attached else ()
     return AuthorizationPolicy(
         namespace=random.choice(("shop", "shop", "shop", "istio-system", "istio-system", "other")),
         name=f"p{number}",

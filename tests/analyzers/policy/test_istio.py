@@ -7,6 +7,7 @@ from collections import Counter
 
 from analyzers.policy.formula import Transport
 from analyzers.policy.istio.compile import program
+from analyzers.policy.istio.model import Via
 from analyzers.policy.istio.reference import decide
 from storage.engine import Engine
 from tests.analyzers.policy import istio_samples
@@ -24,16 +25,20 @@ def test_the_engine_says_what_the_reference_says(engine: Engine) -> None:
     said: Counter[str] = Counter()
     by_rule = 0
     for _ in range(SETS):
-        policies = [istio_samples.policy(draw, number) for number in range(draw.choice((1, 2, 2, 3, 4)))]
+        via: Via = draw.choice(("sidecar", "sidecar", "sidecar", "sidecar", "waypoint"))
+        attached = 0.9 if via == "waypoint" else 0.1
+        policies = [istio_samples.policy(draw, number, attached) for number in range(draw.choice((1, 2, 2, 3, 4)))]
         case = (policies, draw.choice(istio_samples.WORKLOADS), draw.choice(istio_samples.MESHES))
         found = {
             number: decision
             for transport, where in TRANSPORTS
-            for number, decision in computed(engine, program(*case, transport), where).items()
+            for number, decision in computed(engine, program(*case, transport, via), where).items()
         }
         for number, call in enumerate(calls):
-            expected = decide(*case, call)
-            assert found[number] == expected, f"{found[number]}, expected {expected}: {policies} {case[1:]} {call}"
+            expected = decide(*case, call, via)
+            assert found[number] == expected, (
+                f"{found[number]}, expected {expected}: {policies} {case[1:]} {via} {call}"
+            )
             said[expected.verdict] += 1
             by_rule += expected.policy is not None
     assert_covers(said)

@@ -1,0 +1,117 @@
+"""Sets of policies in the store, each with the time from which it holds.
+
+PolicySet ──► policies ──► the sets of a window, each with the interval in which it held
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+
+import pyarrow as pa
+
+from analyzers.dependencies.windows import LATEST
+from analyzers.policy.policy_set import MAX_DOCUMENTS, PolicySet, read_set
+from storage.conform import conform
+from storage.engine import Engine
+from storage.sql import load
+from storage.tables import POLICIES
+
+MAX_SETS = 100_000
+_GIVEN = ("engine", "kind", "namespace", "name", "file", "line", "document")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A set of policies in the store: it held in [valid_from, valid_to)."""
+
+    set_id: str
+    valid_from: datetime
+    valid_to: datetime
+    loaded_at: datetime
+    files: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load did: which set holds from when on, and whether it is another one than held there before."""
+
+    set_id: str
+    valid_from: datetime
+    documents: int
+    changed: bool
+
+
+def load_set(engine: Engine, policies: PolicySet, valid_from: datetime, loaded_at: datetime) -> Loaded:
+    """Store a set that holds from `valid_from` until the next one does; the same set again changes nothing.
+
+    Raises:
+        storage.errors.StorageError: nothing holds then that did not before; loading again is harmless.
+    """
+    set_id = _id(policies)
+    before = version_at(versions(engine), valid_from)
+    done = Loaded(set_id, valid_from, len(policies.documents), before is None or before.set_id != set_id)
+    if not done.changed:
+        return replace(done, valid_from=before.valid_from if before else valid_from)
+    files = "\n".join(dict.fromkeys(document.file for document in policies.documents))
+    rows = [("", "", "", "", files, 0, "")]
+    rows += [
+        (one.engine, one.kind, one.namespace, one.name, one.file, one.line, one.text) for one in policies.documents
+    ]
+    given = {name: list(column) for name, column in zip(_GIVEN, zip(*rows, strict=True), strict=True)}
+    given["place"] = list(range(len(rows)))
+    constants = {"valid_from": valid_from, "set_id": set_id, "loaded_at": loaded_at}
+    batch = conform(POLICIES, pa.RecordBatch.from_pydict(given), **constants)
+    # The set's own row comes last: until it is there, the set is not.
+    if len(rows) > 1:
+        engine.insert(POLICIES.name, batch.slice(1))
+    engine.insert(POLICIES.name, batch.slice(0, 1))
+    return done
+
+
+def _id(policies: PolicySet) -> str:
+    digest = hashlib.sha256()
+    for document in policies.documents:
+        for text in (*document.key, document.text):
+            digest.update(f"{len(text)}:{text}".encode())
+    return digest.hexdigest()[:32]
+
+
+def versions(engine: Engine) -> Sequence[Version]:
+    """All sets in the order in which they hold.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    rows = engine.query(load("policy/stored_sets").text, {"row_limit": MAX_SETS}).to_pylist()
+    found = [
+        Version(row["set_id"], row["valid_from"], LATEST, row["loaded_at"], row["files"].split("\n")) for row in rows
+    ]
+    return [*(replace(one, valid_to=later.valid_from) for one, later in pairwise(found)), *found[-1:]]
+
+
+def version_at(found: Sequence[Version], time: datetime) -> Version | None:
+    """The set that holds at `time`; None before the first one."""
+    return next((one for one in reversed(found) if one.valid_from <= time), None)
+
+
+def stored_set(engine: Engine, version: Version) -> PolicySet:
+    """The documents of a stored set, read again.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+        BadPolicy: this version of eastwatch does not take what another one did.
+    """
+    rows = engine.query(
+        load("policy/stored_documents").text,
+        {"valid_from": version.valid_from, "set_id": version.set_id, "row_limit": MAX_DOCUMENTS},
+    ).to_pylist()
+    documents = [
+        replace(found, namespace=row["namespace"], file=row["file"], line=row["line"])
+        for row in rows
+        for found in read_set({row["file"]: row["document"].encode()}, row["namespace"] or "default").documents
+    ]
+    return PolicySet(tuple(documents))
