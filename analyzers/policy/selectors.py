@@ -57,7 +57,11 @@ def read_selector(value: Value) -> Selector:
     fields = value.fields("matchLabels", "matchExpressions")
     found: list[Requirement] = []
     if labels := fields.get("matchLabels"):
-        for name, text in labels.fields().items():
+        wanted = labels.fields()
+        if len(wanted) != len(labels.node.value):
+            # Left out, it would select more than what is written.
+            labels.refuse("a label without a value, expected one ('' where it is empty)")
+        for name, text in wanted.items():
             _check_name(text, name)
             found.append(Requirement(name, "In", (_label_value(text),)))
     if expressions := fields.get("matchExpressions"):
