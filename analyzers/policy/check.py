@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.model import rfc3339
+from analyzers.policy.errors import TooMuch
 from analyzers.policy.fields import name_of, switch_on
 from analyzers.policy.formula import Subject
-from analyzers.policy.inventory import read_inventory
-from analyzers.policy.judge import Group, Window, grouped, judged
-from analyzers.policy.places import found_places
+from analyzers.policy.judging import Progress, intervals, over, prepare, reason
 from analyzers.policy.policy_set import PolicySet
-from analyzers.policy.sql import Verdict
 from storage.engine import Engine
-from storage.sql import load
 
-VERDICTS: Mapping[int | None, str] = {1: "allow", 0: "deny", None: "unknown"}
 MAX_EACH = 5_000_000
 """Calls that are listed one by one, at most."""
-
-Progress = Callable[[int, int], None]
-"""Told after each group of places: how many calls are judged, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,48 +120,24 @@ class Check:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """Policies over a window, made ready: which calls arrived where, and which are judged alike."""
-
-    window: Window
-    groups: Sequence[Group]
-    calls: int
-    """Of all places, governed or not."""
-
-
-def prepare(engine: Engine, policies: PolicySet, since: datetime | None, until: datetime | None) -> Judging:
-    """Read what arrived in the window, and make the programs.
-
-    Raises:
-        storage.errors.StorageError: the engine cannot answer.
-    """
-    bounds = engine.query(load("policy/bounds").text).to_pylist()[0]
-    window = Window(
-        engine,
-        since or bounds["first"],
-        until or bounds["after"],
-        inventory=read_inventory(engine, since or bounds["first"], until or bounds["after"]),
-    )
-    places = found_places(engine, window.since, window.until, window.inventory)
-    return Judging(window, grouped(policies, places, window.inventory), sum(found.calls for found in places))
-
-
 def check(
     engine: Engine,
-    policies: PolicySet,
+    policies: PolicySet | None,
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Progress | None = None,
 ) -> Check:
     """Judge every call of [since, until) that the policies govern.
 
+    Args:
+        policies: None = those of the store, each in the time in which it held.
+
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    judging = prepare(engine, policies, since, until)
+    judging = prepare(engine, intervals(engine, policies, since, until))
     found: Counter[tuple[str, str | None, str | None, tuple[Subject, ...], str]] = Counter()
-    for table, told in _over(judging, "weight, verdict", _COUNTS, progress):
+    for table, told in over(judging, "weight, verdict", _COUNTS, progress):
         for row in table:
             found[(*reason(row, told), row["verdict"])] += row["calls"]
     decided = [Decided(*key, calls) for key, calls in found.items()]
@@ -186,23 +155,25 @@ _EACH = "SELECT ts, request_id, allowed, decided_by, missing, verdict FROM judge
 
 def each(
     engine: Engine,
-    policies: PolicySet,
+    policies: PolicySet | None,
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Progress | None = None,
 ) -> Sequence[Judged]:
     """Every call of [since, until) that the policies govern, with its verdict; in the order of time.
 
+    Args:
+        policies: None = those of the store, each in the time in which it held.
+
     Raises:
         storage.errors.StorageError: the engine cannot answer.
-        ValueError: more calls than can be listed.
+        TooMuch: more calls than can be listed.
     """
-    judging = prepare(engine, policies, since, until)
-    governed = sum(group.calls for group in judging.groups)
-    if governed > MAX_EACH:
-        raise ValueError(f"{governed:,} calls to list one by one, expected at most {MAX_EACH:,}: narrow the window")
+    judging = prepare(engine, intervals(engine, policies, since, until))
+    if judging.governed > MAX_EACH:
+        raise TooMuch(f"{judging.governed:,} calls to list, expected at most {MAX_EACH:,}: narrow the window")
     found: list[Judged] = []
-    for table, told in _over(judging, "ts, request_id, verdict", _EACH, progress):
+    for table, told in over(judging, "ts, request_id, verdict", _EACH, progress):
         for row in table:
             verdict, policy, rule, missing = reason(row, told)
             found.append(
@@ -217,27 +188,3 @@ def each(
                 )
             )
     return sorted(found, key=lambda one: (one.ts, one.request_id))
-
-
-def _over(
-    judging: Judging, columns: str, outer: str, progress: Progress | None
-) -> Iterator[tuple[Iterable[Mapping[str, Any]], Verdict]]:
-    done, total = 0, sum(group.calls for group in judging.groups)
-    for group in judging.groups:
-        table, told = judged(judging.window, group, columns, outer)
-        yield table.to_pylist(), told
-        done += group.calls
-        if progress:
-            progress(done, total)
-
-
-def reason(row: Mapping[str, Any], told: Verdict) -> tuple[str, str | None, str | None, tuple[Subject, ...]]:
-    """Verdict, policy, rule and missing fields of a row with the columns of `sql.Verdict`."""
-    step = told.steps[row["decided_by"] - 1] if row["decided_by"] else None
-    missing = tuple(told.fields[place - 1] for place in row["missing"])
-    return (
-        VERDICTS[row["allowed"]],
-        (step.policy or None) if step else None,
-        (step.rule or None) if step else None,
-        missing,
-    )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 Call = Mapping[str, Any]
 """`transport` (http or tcp), `attributes` (a mapping), and where they were logged `tls`, `source_principal`,
 `source_namespace`, `source_workload`, `source_ip`, `source_remote_ip`, `destination_ip`, `destination_port`, `method`,
-`path`, `authority`, `sni`. Addresses are text."""
+`path`, `authority`, `sni`. Addresses are text; `::` as `source_remote_ip` is the peer's own, `source_ip`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Where a call has what conditions are about, whether it was logged, and what to switch on where it was not.
 
-A column that is not `logged` is unknown; one that is logged empty is absent, and known to be. Two fields need more:
+A column that is not `logged` is unknown; one that is logged empty is absent, and known to be. Some fields need more:
 a plaintext call has no principal, whatever the line says; a call over mutual TLS has one, even where its certificate
 bears no URI and the line therefore shows none.
 """
@@ -24,9 +24,11 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.DESTINATION_PORT: "%DOWNSTREAM_LOCAL_ADDRESS% in the access log format",
     Field.METHOD: "%REQ(:METHOD)% in the access log format",
     Field.PATH: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% in the access log format",
+    Field.QUERY: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% in the access log format",
     Field.HOST: "%REQ(:AUTHORITY)% in the access log format",
     Field.SNI: "%REQUESTED_SERVER_NAME% in the access log format",
     Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
+    Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
 }
 
 
@@ -37,6 +39,8 @@ def switch_on(subject: Subject) -> str:
     header = subject.key.removeprefix("request.headers.")
     if header != subject.key:
         return f"%REQ({header.upper()})% in the access log format, as {subject.key}"
+    if subject.key.startswith("downstream_peer_"):
+        return f"%{subject.key.upper()}% in the access log format, as {subject.key}"
     return f"{subject.key} in the access log format, from the filter's dynamic metadata"
 
 
@@ -54,7 +58,7 @@ def known(subject: Subject, key: str) -> str:
     match subject:
         case Attribute(_, absent):
             return "1" if absent else f"mapContains(attributes, {key})"
-        case Field.LABELS:
+        case Field.LABELS | Field.CONTROLLER:
             return "0"
         case Field.SOURCE_WORKLOAD:
             return "(source_namespace != '' AND source_workload != '')"
@@ -67,8 +71,15 @@ def known(subject: Subject, key: str) -> str:
             return f"(tls = 'plaintext' OR ({_logged(Field.PRINCIPAL)} AND {shown}))"
         case Field.DESTINATION_PORT:
             return f"({_logged(subject)} AND destination_port != 0)"
-        case Field.SOURCE_IP | Field.REMOTE_IP | Field.DESTINATION_IP:
+        case Field.SNI:
+            # How Envoy logs a name with letters that host names do not have: with `_` for each of them.
+            return f"({_logged(subject)} AND NOT startsWith(sni, 'invalid:'))"
+        case Field.REMOTE_IP:
+            return f"({_logged(subject)} AND {value(subject, key)} != toIPv6('::'))"
+        case Field.SOURCE_IP | Field.DESTINATION_IP:
             return f"({_logged(subject)} AND {subject.value} != toIPv6('::'))"
+        case Field.QUERY:
+            return _logged(Field.PATH)
         case _:
             return _logged(subject)
 
@@ -77,11 +88,17 @@ def value(subject: Subject, key: str) -> str:
     """SQL: what the field is, where it is known."""
     match subject:
         case Attribute():
-            return f"attributes[{key}]"
+            # What formats that know no null print for what is absent.
+            return f"if(attributes[{key}] = '-', '', attributes[{key}])"
         case Field.PATH:
             return "cutQueryStringAndFragment(path)"
+        case Field.QUERY:
+            return "extract(path, '^[^?#]*[?]([^#]*)')"
         case Field.HOST | Field.SNI:
             return f"lower({subject.value})"
+        case Field.REMOTE_IP:
+            # Kept where it is another than the peer's only.
+            return "if(source_remote_ip = toIPv6('::'), source_ip, source_remote_ip)"
         case Field.SOURCE_WORKLOAD:
             return "concat(source_namespace, '/', source_workload)"
         case Field.TLS:

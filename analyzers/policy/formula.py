@@ -35,9 +35,14 @@ class Field(StrEnum):
     DESTINATION_PORT = "destination_port"
     METHOD = "method"
     PATH = "path"
+    """Without query and fragment."""
+    QUERY = "query"
+    """Of the path, as it was sent."""
     HOST = "authority"
     SNI = "sni"
     LABELS = "destination_labels"
+    CONTROLLER = "controller"
+    """What only the mesh's own controller knows: how it is set, its peers, the order in which it takes equal rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,8 @@ class Program:
     steps: tuple[Step, ...]
     allows: bool
     """What none of the steps matches."""
+    surely: Formula = Constant(False)
+    """Holds of calls that are allowed whichever step decides, where the steps in their order cannot tell."""
 
 
 def both(parts: Sequence[Formula]) -> Formula:

@@ -38,15 +38,14 @@ class Group:
 
 
 def grouped(policies: PolicySet, places: Sequence[Found], inventory: Inventory) -> Sequence[Group]:
-    """Places by the programs that judge them; those that no program judges are in none."""
+    """Places by the programs that judge them; those that none judges are a group too."""
     programs: dict[Any, tuple[Program, ...]] = {}
     groups: dict[tuple[Program, ...], list[Found]] = {}
     for found in places:
         key = _key(found)
         if key not in programs:
             programs[key] = tuple(policies.programs(found.place, inventory.cluster))
-        if programs[key]:
-            groups.setdefault(programs[key], []).append(found)
+        groups.setdefault(programs[key], []).append(found)
     return [Group(judged, tuple(members)) for judged, members in groups.items()]
 
 

@@ -76,15 +76,23 @@ def verdict(*programs: Program, parameters: Parameters | None = None) -> Verdict
     """
     holes = parameters or Parameters()
     steps = [step for program in programs for step in program.steps]
-    fields = tuple(sorted({field for step in steps for field in subjects(step.when)}, key=name_of))
+    asked = [*(step.when for step in steps), *(program.surely for program in programs)]
+    fields = tuple(sorted({field for one in asked for field in subjects(one)}, key=name_of))
     columns = [f"{sql(step.when, holes)} AS step_{number}" for number, step in enumerate(steps, 1)]
     first = 1
     lacking: list[str] = []
     for at, program in enumerate(programs, 1):
         numbered = list(enumerate(program.steps, first))
         first += len(numbered)
-        columns.append(f"{_allowed(program, numbered)} AS allowed_{at}")
-        columns.append(f"multiIf(isNull(allowed_{at}), 0, {_decided(numbered)}0) AS decided_{at}")
+        in_turn = _allowed(program, numbered)
+        if program.surely == Constant(False):
+            columns.append(f"{in_turn} AS allowed_{at}")
+            told = f"allowed_{at}"
+        else:
+            told = f"in_turn_{at}"
+            columns.append(f"{in_turn} AS {told}")
+            columns.append(f"({told} OR {sql(program.surely, holes)}) AS allowed_{at}")
+        columns.append(f"multiIf(isNull({told}), 0, {_decided(numbered)}0) AS decided_{at}")
         lacking.append(f"if(isNull(allowed_{at}), {_lacking(numbered, fields, holes)}, [])")
     places = range(1, len(programs) + 1)
     all_of = " AND ".join(f"allowed_{at}" for at in places) or sql(Constant(True), holes)

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer import TyperException
 
-from analyzers.policy.errors import BadPolicy
+from analyzers.policy.errors import PolicyError
 from collector.errors import CollectorError
 from eastwatch.cli.terminal import printable
 from eastwatch.settings import SettingsError
@@ -19,7 +19,7 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 """Told to stop before the work was done; also when the end then took too long (`eastwatch.cli.ingest.signals`)."""
 
-TOLD: tuple[type[Exception], ...] = (StorageError, CollectorError, SettingsError, BadPolicy)
+TOLD: tuple[type[Exception], ...] = (StorageError, CollectorError, SettingsError, PolicyError)
 """Errors whose text says what, where and what was expected."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,7 +13,9 @@ from analyzers.dependencies.model import rfc3339
 from analyzers.policy.check import check, each
 from analyzers.policy.render.check_table import print_check, print_each, skipped_lines
 from analyzers.policy.render.columns import write
+from analyzers.policy.render.whatif_table import print_whatif
 from analyzers.policy.store import load_set, stored_set, version_at, versions
+from analyzers.policy.whatif import Change, whatif
 from collector.clock import SystemClock
 from eastwatch.cli.context import (
     ConfigOption,
@@ -22,6 +25,7 @@ from eastwatch.cli.context import (
     open_for_writing,
     settings_of,
 )
+from eastwatch.cli.errors import EXIT_CHECK_FAILED
 from eastwatch.cli.map import SinceOption, UntilOption, window
 from eastwatch.cli.policy_files import read_policies
 from eastwatch.cli.progress import counted
@@ -31,13 +35,14 @@ app = typer.Typer(
     help="Who may call whom: verdicts of policies on recorded calls.", no_args_is_help=True, rich_markup_mode=None
 )
 
-FilesArgument = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="FILES...|-",
-        help="policies as YAML or JSON, such as kubectl get authorizationpolicies -A -o yaml or consul config read "
-        "print; directories are searched for .yaml, .yml and .json; - is standard input",
-    ),
+_FILES = (
+    "policies as YAML or JSON, such as kubectl get authorizationpolicies -A -o yaml or consul config read "
+    "print; directories are searched for .yaml, .yml and .json; - is standard input"
+)
+FilesArgument = Annotated[list[str], typer.Argument(metavar="FILES...|-", help=_FILES)]
+OptionalFilesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILES...|-]", help=f"{_FILES}; without FILES, those of `policy load` in their time"),
 ]
 NamespaceOption = Annotated[
     str, typer.Option("--default-namespace", metavar="N", help="namespace of documents that name none")
@@ -95,7 +100,7 @@ def load_(
 @app.command("check")
 def check_(
     ctx: typer.Context,
-    files: FilesArgument,
+    files: OptionalFilesArgument = None,
     since: SinceOption = None,
     until: UntilOption = None,
     one_by_one: Annotated[
@@ -108,7 +113,7 @@ def check_(
 ) -> None:
     """Judge recorded calls by policies: allow, deny or unknown, and which policy and rule decided."""
     settings = settings_of(ctx, store, config)
-    policies = read_policies(files, namespace)
+    policies = read_policies(files, namespace) if files else None
     start, end = window(since, until)
     engine = open_for_reading(settings)
     try:
@@ -117,10 +122,76 @@ def check_(
             calls = each(engine, policies, start, end) if one_by_one else None
     finally:
         engine.close()
+    skipped = policies.skipped if policies else {}
     if not as_json:
-        print_each(calls) if calls is not None else print_check(found, policies.skipped)
+        print_each(calls) if calls is not None else print_check(found, skipped)
         return
-    document = found.to_document() | {"skipped": dict(policies.skipped)}
+    document = found.to_document() | {"skipped": dict(skipped)}
     if calls is not None:
         document["each"] = [call.to_document() for call in calls]
     sys.stdout.write(json.dumps(document) + "\n")
+
+
+class FailOn(StrEnum):
+    """Which changes make the exit code 1."""
+
+    break_ = "break"
+    open_ = "open"
+    unknown = "unknown"
+    any_ = "any"
+
+
+@app.command("whatif")
+def whatif_(
+    ctx: typer.Context,
+    files: FilesArgument,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add/--replace",
+            help="beside the policies that `policy load` stored last, or in place of them",
+        ),
+    ] = False,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(
+            "--fail-on",
+            help="exit with 1 if calls that are let in would be refused (break), refused ones let in (open), "
+            "if it cannot be told (unknown), or any of these",
+        ),
+    ] = None,
+    namespace: NamespaceOption = "default",
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show which recorded calls would be let in or refused if these policies held."""
+    settings = settings_of(ctx, store, config)
+    policies = read_policies(files, namespace)
+    start, end = window(since, until)
+    engine = open_for_reading(settings)
+    try:
+        held = versions(engine) if add else []
+        whole = stored_set(engine, held[-1]).with_documents(policies) if held else policies
+        with counted("calls judged") as progress:
+            found = whatif(engine, whole, start, end, progress)
+    finally:
+        engine.close()
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_document() | {"skipped": dict(policies.skipped)}) + "\n")
+    else:
+        print_whatif(found)
+        write(lines) if (lines := skipped_lines(policies.skipped)) else None
+    if fail_on is not None and any(_fails(change, fail_on) for change in found.changes):
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _fails(change: Change, on: FailOn) -> bool:
+    return {
+        FailOn.break_: change.breaks,
+        FailOn.open_: change.opens,
+        FailOn.unknown: change.then == "unknown",
+        FailOn.any_: True,
+    }[on]

@@ -1,0 +1,133 @@
+"""Policies over a window, made ready and run: which calls arrived where, what is judged alike, and the reasons.
+
+policies of files, or of the store by their validity ──► intervals ──► groups of places ──► rows with verdicts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from analyzers.policy.formula import Subject
+from analyzers.policy.inventory import read_inventory
+from analyzers.policy.judge import Group, Window, grouped, judged
+from analyzers.policy.places import found_places
+from analyzers.policy.policy_set import PolicySet
+from analyzers.policy.sql import Verdict
+from analyzers.policy.store import stored_set, versions
+from storage.engine import Engine
+from storage.sql import load
+
+VERDICTS: Mapping[int | None, str] = {1: "allow", 0: "deny", None: "unknown"}
+DID: Mapping[str, str] = {"allowed": "allow", "denied": "deny"}
+"""What the proxy did, in the words of verdicts."""
+
+Progress = Callable[[int, int], None]
+"""Told after each group of places: how many calls are judged, of how many."""
+Reason = tuple[str, str | None, str | None, tuple[Subject, ...]]
+"""Verdict, policy, rule, and the fields that were not logged and would have told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Policies that hold in [since, until)."""
+
+    policies: PolicySet
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Groups of places, each with the window in which its policies hold."""
+
+    groups: Sequence[tuple[Window, Group]]
+    calls: int
+    """Of all places, governed or not."""
+
+    @property
+    def governed(self) -> int:
+        """Calls at places that policies govern."""
+        return sum(group.calls for _, group in self.groups if group.programs)
+
+
+def bounds(engine: Engine, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    """A window with both ends: those that are not given are the first call stored, and the moment after the last.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    found = engine.query(load("policy/bounds").text).to_pylist()[0]
+    return since or found["first"], until or found["after"]
+
+
+def intervals(
+    engine: Engine, policies: PolicySet | None, since: datetime | None, until: datetime | None
+) -> Sequence[Interval]:
+    """What holds when in [since, until).
+
+    Args:
+        policies: hold throughout; None = those of the store, each in its time.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+        BadPolicy: a stored set that this version of eastwatch does not take.
+    """
+    start, end = bounds(engine, since, until)
+    if policies is not None:
+        return [Interval(policies, start, end)]
+    found = [
+        Interval(stored_set(engine, one), max(one.valid_from, start), min(one.valid_to, end))
+        for one in versions(engine)
+        if one.valid_from < end and one.valid_to > start
+    ]
+    first = found[0].since if found else end
+    return [*([Interval(PolicySet(), start, first)] if start < first else []), *found]
+
+
+def prepare(engine: Engine, held: Sequence[Interval], ungoverned: bool = False) -> Judging:
+    """Read what arrived in each interval, and make the programs.
+
+    Args:
+        ungoverned: also places that no policy governs, which is to say where everybody is let in.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    groups: list[tuple[Window, Group]] = []
+    calls = 0
+    for one in held:
+        window = Window(engine, one.since, one.until, read_inventory(engine, one.since, one.until))
+        places = found_places(engine, one.since, one.until, window.inventory)
+        calls += sum(found.calls for found in places)
+        groups.extend(
+            (window, group) for group in grouped(one.policies, places, window.inventory) if group.programs or ungoverned
+        )
+    return Judging(groups, calls)
+
+
+def over(
+    judging: Judging, columns: str, outer: str, progress: Progress | None = None
+) -> Iterator[tuple[Sequence[Mapping[str, Any]], Verdict]]:
+    """The rows of `outer` of each group, and what their numbers mean; see `judge.judged`.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    done, total = 0, sum(group.calls for _, group in judging.groups)
+    for window, group in judging.groups:
+        table, told = judged(window, group, columns, outer)
+        yield table.to_pylist(), told
+        done += group.calls
+        if progress:
+            progress(done, total)
+
+
+def reason(row: Mapping[str, Any], told: Verdict) -> Reason:
+    """What decided about a row with the columns of `sql.Verdict`."""
+    step = told.steps[row["decided_by"] - 1] if row["decided_by"] else None
+    missing = tuple(told.fields[place - 1] for place in row["missing"])
+    policy, rule = (step.policy or None, step.rule or None) if step else (None, None)
+    return VERDICTS[row["allowed"]], policy, rule, missing
