@@ -29,6 +29,7 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.SNI: "%REQUESTED_SERVER_NAME% in the access log format",
     Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
     Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
+    Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
 }
 
 

@@ -1,0 +1,1 @@
+"""Consul's service intentions, as the proxies of its service mesh judge by them."""
