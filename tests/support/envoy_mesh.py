@@ -172,7 +172,7 @@ class EnvoyMesh:
         self._started = dt.datetime.now(dt.UTC)
         self.directory.mkdir(parents=True, exist_ok=True)
         services = list(self.topology.services.values())
-        addresses = stack.enter_context(_claimed_addresses(len(services)))
+        addresses = stack.enter_context(claimed_addresses(len(services)))
         self.addresses = {service.id: address for service, address in zip(services, addresses, strict=True)}
         authority = Authority(self.directory)
         if not self.otlp_port:
@@ -276,7 +276,7 @@ class EnvoyMesh:
 
 
 @contextmanager
-def _claimed_addresses(count: int) -> Iterator[list[str]]:
+def claimed_addresses(count: int) -> Iterator[list[str]]:
     """Consecutive addresses 127.0.0.N that no other run of a test mesh on this machine uses.
 
     Ports are the same on every address, so an address is the unit of isolation: whoever holds a lock on the file of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +50,16 @@ class Authority:
         self.root = directory / "root.pem"
         self.root.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, uri: str = "", host: str = "") -> KeyPair:
-        """A certificate with a URI or a DNS subject alternative name, written as `NAME.pem` and `NAME.key`."""
+    def issue(self, name: str, *, uri: str = "", host: str = "", uris: Sequence[str] = ()) -> KeyPair:
+        """A certificate with URIs or a DNS subject alternative name, written as `NAME.pem` and `NAME.key`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else [x509.DNSName(host)]
+        uris = uris or ([uri] if uri else [])
+        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(one) for one in uris] or [x509.DNSName(host)]
         # As Istio's: a workload certificate has no subject, so its alternative name is critical.
-        subject = x509.Name([]) if uri else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        subject = x509.Name([] if uris else [x509.NameAttribute(NameOID.COMMON_NAME, host)])
         certificate = (
             self._builder(subject, key)
-            .add_extension(x509.SubjectAlternativeName(names), critical=bool(uri))
+            .add_extension(x509.SubjectAlternativeName(names), critical=bool(uris))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),

@@ -156,7 +156,9 @@ def _key_matches(key: str, text: str, policy: AuthorizationPolicy, mesh: Mesh, c
     if key == "destination.ip":
         return _in_network(call.get("destination_ip"), text)
     if key == "connection.sni":
-        return _text_matches(call.get("sni"), text)
+        name = call.get("sni")
+        # Envoy's way to log a name that no host has: what it was is not to be told from it.
+        return _text_matches(None if name and name.startswith("invalid:") else name, text)
     if key == "request.auth.audiences":
         logged = _attribute(call, key)
         return None if logged is None else any(_text_matches(one, text) for one in logged.split(","))

@@ -67,12 +67,12 @@ VALUES: Mapping[str, tuple[str, ...]] = {
 CALL_VALUES: Mapping[str, tuple[Any, ...]] = {
     "source_principal": (*PRINCIPALS, ""),
     "source_ip": ("10.1.2.3", "192.0.2.7", "fd00::7", "::1"),
-    "source_remote_ip": ("203.0.113.9", "10.4.4.4", "2001:db8::9"),
+    "source_remote_ip": ("203.0.113.9", "10.4.4.4", "2001:db8::9", "::"),
     "destination_ip": ("10.9.9.9", "fd00::9"),
     "destination_port": (8080, 9090, 65535),
     "authority": ("orders.shop:8080", "orders.shop", "Orders.Shop:8080", "other.example", ""),
     "method": ("GET", "POST", "PUT", ""),
-    "sni": ("", "outbound_.8080_._.orders.shop.svc.cluster.local", "x'y"),
+    "sni": ("", "outbound_.8080_._.orders.shop.svc.cluster.local", "x'y", "invalid:x_y"),
     "path": (
         *(
             "/admin",
@@ -88,11 +88,12 @@ CALL_VALUES: Mapping[str, tuple[Any, ...]] = {
     ),
 }
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "request.headers.x-team": ("red", "blue", "", "r'e\\d"),
+    "request.headers.x-team": ("red", "blue", "", "-", "r'e\\d"),
     "request.auth.principal": ("https://id.example/ann", "https://id.example/bob", "", "plain/ann", "noslash"),
     "request.auth.audiences": ("shop", "shop,bank", "", "bank.example"),
     "request.auth.presenter": ("web", ""),
     "experimental.envoy.filters.x[key]": ("on", ""),
+    "downstream_peer_fingerprint_256": ("5f3a", "", "-"),
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
     "request.headers[X-Team]": ("red", "r*", "*d", "*", "r'e\\d"),
@@ -155,7 +156,7 @@ def policy(random: random.Random, number: int, attached: float = 0.15) -> Author
             tuple(_matchers(random, OPERATIONS) for _ in range(random.choice((0, 0, 1, 2)))),
             tuple(_when(random) for _ in range(random.choice((0, 0, 0, 1)))),
         )
-        for _ in range(random.choice((0, 1, 1, 1, 2, 3)))
+        for _ in range(random.choice((0, 1, 1, 1, 2, 3, 12)))
     )
     selector = random.choice(({}, {}, {}, {"app": "orders"}, {"app": "orders", "version": "v2"}))
     targets = (random.choice(TARGETS),) if random.random() < attached else ()

@@ -62,6 +62,8 @@ def judged(engine: Engine, given: list[AuthorizationPolicy], call: dict[str, Any
     return expected.verdict, f"{expected.policy}[{expected.rule}]" if expected.policy else None
 
 
+ANY_PEER = "{rules: [{from: [{source: {principals: ['*']}}]}]}"
+OTHER_PEER = {**CALL, "tls": "tls", "source_principal": ""}
 ALLOW_WEB = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}]}"
 
 
@@ -125,6 +127,49 @@ ALLOW_WEB = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/we
             ["{rules: [{when: [{key: 'request.headers[X-Team]', notValues: [red]}]}]}"],
             {**CALL, "attributes": {"request.headers.x-team": ""}},
             ("allow", "shop/p0[0]"),
+        ),
+        # As seen in the real Envoy: any certificate is a peer, and only its URI is logged as one.
+        ([ANY_PEER], OTHER_PEER, ("unknown", None)),
+        (
+            [ANY_PEER],
+            {**OTHER_PEER, "attributes": {"downstream_peer_fingerprint_256": "5f3a"}},
+            ("allow", "shop/p0[0]"),
+        ),
+        ([ANY_PEER], {**OTHER_PEER, "attributes": {"downstream_peer_fingerprint_256": "-"}}, ("deny", None)),
+        ([ALLOW_WEB], OTHER_PEER, ("deny", None)),
+        # Of several rules that match, the first by the letters of its name: rule[10] before rule[2].
+        (
+            ["{action: DENY, rules: [" + "{to: [{operation: {ports: ['1']}}]}, " * 2 + "{}, " * 9 + "{}]}"],
+            CALL,
+            ("deny", "shop/p0[10]"),
+        ),
+        # The remote address is the peer's where no header or proxy tells of another one.
+        (
+            ["{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}"],
+            {**CALL, "source_remote_ip": "::"},
+            ("allow", "shop/p0[0]"),
+        ),
+        (
+            ["{rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}"],
+            {**CALL, "source_remote_ip": "::", "source_ip": None},
+            ("unknown", None),
+        ),
+        # Envoy judges the server name as it was sent, and logs another one where no host has such a name.
+        (
+            ["{rules: [{when: [{key: connection.sni, values: ['*']}]}]}"],
+            {**CALL, "sni": "invalid:x_y"},
+            ("unknown", None),
+        ),
+        (
+            ["{rules: [{when: [{key: connection.sni, values: ['*y']}]}]}"],
+            {**CALL, "sni": "x_y"},
+            ("allow", "shop/p0[0]"),
+        ),
+        # What some formats print for a header that is not there.
+        (
+            ["{rules: [{when: [{key: 'request.headers[x-team]', values: ['*']}]}]}"],
+            {**CALL, "attributes": {"request.headers.x-team": "-"}},
+            ("deny", None),
         ),
         # Unknown only where it matters.
         (
