@@ -29,7 +29,6 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.SNI: "%REQUESTED_SERVER_NAME% in the access log format",
     Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
     Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
-    Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
 }
 
 
@@ -92,7 +91,8 @@ def value(subject: Subject, key: str) -> str:
             # What formats that know no null print for what is absent.
             return f"if(attributes[{key}] = '-', '', attributes[{key}])"
         case Field.PATH:
-            return "cutQueryStringAndFragment(path)"
+            # That function keeps a fragment that stands before the query.
+            return "cutFragment(cutQueryStringAndFragment(path))"
         case Field.QUERY:
             return "extract(path, '^[^?#]*[?]([^#]*)')"
         case Field.HOST | Field.SNI:

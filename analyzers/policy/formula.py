@@ -43,8 +43,6 @@ class Field(StrEnum):
     LABELS = "destination_labels"
     CONTROLLER = "controller"
     """What only the mesh's own controller knows: how it is set, its peers, the order in which it takes equal rules."""
-    CONTROLLER = "controller"
-    """What only the mesh's own controller knows: how it is set, its peers, the order in which it takes equal rules."""
 
 
 @dataclass(frozen=True, slots=True)
