@@ -91,7 +91,8 @@ def verdict(*programs: Program, parameters: Parameters | None = None) -> Verdict
         else:
             told = f"in_turn_{at}"
             columns.append(f"{in_turn} AS {told}")
-            columns.append(f"({told} OR {sql(program.surely, holes)}) AS allowed_{at}")
+            # Where it does not hold for certain it says nothing, not even that it is unknown.
+            columns.append(f"({told} OR ifNull({sql(program.surely, holes)}, 0)) AS allowed_{at}")
         columns.append(f"multiIf(isNull({told}), 0, {_decided(numbered)}0) AS decided_{at}")
         lacking.append(f"if(isNull(allowed_{at}), {_lacking(numbered, fields, holes)}, [])")
     places = range(1, len(programs) + 1)
