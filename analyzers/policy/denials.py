@@ -100,13 +100,13 @@ def denials(
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    window = {"since": since or EARLIEST, "until": until or LATEST}
-    ends = denial_ends(engine, **window, dry_run=dry_run, namespace=namespace, service=service)
+    start, end = since or EARLIEST, until or LATEST
+    ends = denial_ends(engine, start, end, dry_run=dry_run, namespace=namespace, service=service)
     if not ends.nodes:
         return []
     rows = engine.query(
         load("policy/denials").text,
-        {**window, "dry_run": int(dry_run), "samples": SAMPLES, "row_limit": ROW_LIMIT},
+        {"since": start, "until": end, "dry_run": int(dry_run), "samples": SAMPLES, "row_limit": ROW_LIMIT},
         external={"ends": ends.table},
     ).to_pylist()
     return [_denial(row, ends.nodes) for row in rows]

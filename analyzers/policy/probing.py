@@ -107,14 +107,15 @@ def repeated_denials(
             f"window {window}, quiet {quiet}: expected whole minutes, and quiet no shorter than the window"
         )
     start = max(since - LOOK_BACK, EARLIEST) if since else EARLIEST
-    bounds = {"since": start, "until": until or LATEST}
-    ends = denial_ends(engine, **bounds)
+    end = until or LATEST
+    ends = denial_ends(engine, start, end)
     if not ends.nodes:
         return []
     rows = engine.query(
         load("policy/repeated_denials").text,
         {
-            **bounds,
+            "since": start,
+            "until": end,
             "quiet_s": int(quiet.total_seconds()),
             "window_s": 60 * (minutes - 1),
             "most_calls": most_calls,

@@ -1,4 +1,4 @@
-"""Repeated denials: episodes, peaks and scores by hand, and random refusals against a slow count; the evidence's lines."""
+"""Repeated denials: episodes, peaks and scores by hand, random refusals against a slow count, the evidence."""
 
 from __future__ import annotations
 
@@ -149,7 +149,11 @@ def test_callers_without_a_name_are_their_addresses(engine: Engine) -> None:
 
 
 def test_clients_at_a_gateway_are_told_apart(engine: Engine) -> None:
-    common = {"reporter": "gateway", "source_service": "istio-ingressgateway", "source_namespace": "istio-system"}
+    common: dict[str, Any] = {
+        "reporter": "gateway",
+        "source_service": "istio-ingressgateway",
+        "source_namespace": "istio-system",
+    }
     common |= {"source_principal": "", "direction": "ingress", "log_type": "gateway_request", "edge_id": 0}
     insert_calls(
         engine,
