@@ -26,8 +26,11 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.PATH: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% in the access log format",
     Field.QUERY: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% in the access log format",
     Field.HOST: "%REQ(:AUTHORITY)% in the access log format",
+    Field.AUTHORITY: "%REQ(:AUTHORITY)% in the access log format",
     Field.SNI: "%REQUESTED_SERVER_NAME% in the access log format",
     Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
+    Field.ACCOUNTS: "an inventory of the pods (`eastwatch inventory load`)",
+    Field.CALLER: f"%DOWNSTREAM_PEER_DNS_SAN% in the access log format, as downstream_peer_san, or {_CALLER}",
     Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
 }
 
@@ -58,8 +61,10 @@ def known(subject: Subject, key: str) -> str:
     match subject:
         case Attribute(_, absent):
             return "1" if absent else f"mapContains(attributes, {key})"
-        case Field.LABELS | Field.CONTROLLER:
+        case Field.LABELS | Field.ACCOUNTS | Field.CONTROLLER:
             return "0"
+        case Field.CALLER:
+            return f"(tls = 'plaintext' OR source_principal != '' OR {known(Field.SOURCE_WORKLOAD, key)})"
         case Field.SOURCE_WORKLOAD:
             return "(source_namespace != '' AND source_workload != '')"
         case Field.SOURCE_NAMESPACE:
@@ -80,6 +85,8 @@ def known(subject: Subject, key: str) -> str:
             return f"({_logged(subject)} AND {subject.value} != toIPv6('::'))"
         case Field.QUERY:
             return _logged(Field.PATH)
+        case Field.AUTHORITY:
+            return _logged(Field.HOST)
         case _:
             return _logged(subject)
 
@@ -106,5 +113,10 @@ def value(subject: Subject, key: str) -> str:
             return "if(tls IN ('', 'unknown'), 'mtls', tls)"
         case Field.PRINCIPAL:
             return "if(tls = 'plaintext', '', source_principal)"
+        case Field.CALLER:
+            workload = f"concat('workload:', {value(Field.SOURCE_WORKLOAD, key)})"
+            return f"multiIf(tls = 'plaintext', '', source_principal != '', source_principal, {workload})"
+        case Field.AUTHORITY:
+            return Field.HOST.value
         case _:
             return subject.value
