@@ -164,6 +164,9 @@ class _Callers:
 
     def alone(self, namespace: str, selectors: dict[str, Selector]) -> dict[str, Formula]:
         """By policy of a namespace, the callers that it selects, and of which it is known that no other one does."""
+        # Two that select everybody: of nobody one alone does.
+        if sum(not selector.requirements for selector in selectors.values()) > 1:
+            return {}
         found: dict[str, list[str]] = defaultdict(list)
         for workload in self._workloads[namespace]:
             selecting = {
