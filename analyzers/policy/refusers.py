@@ -8,7 +8,7 @@
 | ztunnel | `NS/NAME` | NAME | |
 | consul | `consul-intentions-layer4`, `consul-intentions-layer7-N` | without N | N |
 | linkerd | `server/NAME`, `server/NAME httproute/ROUTE`, `default/deny` | `server/NAME` | `httproute/ROUTE` |
-| network | `NS/NAME`, several joined by commas (Cilium), `[NS/]TIER.NAME` (Calico) | NAME | |
+| network | `NS/NAME`, several joined by commas (Cilium), `[NS/]TIER.NAME rule N` (Calico) | NAME | N |
 
 `none` is a policy nowhere: policies that allow are there, and none of them allowed the call.
 """
@@ -22,6 +22,7 @@ Kind = Literal["rbac", "ztunnel", "ext_authz", "jwt", "linkerd", "consul", "netw
 """What refused: `other` is named by the line but of no kind that is known, `unnamed` is not even named."""
 
 _ISTIO = re.compile(r"ns\[(?P<namespace>[^\[\]]*)\]-policy\[(?P<policy>[^\[\]]*)\](?:-rule\[(?P<rule>[^\[\]]*)\])?")
+_CALICO = re.compile(r"(?P<policy>.+) rule (?P<rule>\d+)", re.DOTALL)
 _CONSUL = re.compile(r"(?P<policy>consul-intentions-layer\d+)(?:-(?P<rule>\d+))?")
 
 
@@ -49,10 +50,13 @@ def refuser(kind: str, denied_by: str) -> Refuser:
     if kind == "linkerd":
         server, _, route = text.partition(" ")
         return Refuser(None, server, route or None)
+    rule = None
+    if kind == "network" and (found := _CALICO.fullmatch(text)):
+        text, rule = found["policy"], found["rule"]
     namespace, slash, name = text.partition("/")
     if kind in ("ztunnel", "network") and slash and "," not in text and "/" not in name:
-        return Refuser(namespace or None, name or None)
-    return Refuser(None, text)
+        return Refuser(namespace or None, name or None, rule)
+    return Refuser(None, text, rule)
 
 
 def provider(denied_by: str) -> str | None:

@@ -8,7 +8,8 @@ traffic between two endpoints, as one side's node saw it: it stands for `num_flo
 - An endpoint is a pod (`wep`), a host (`hep`), a network set (`ns`) or an address (`net`); `pub` and `pvt` stand for
   addresses that the log summed up. A destination that is neither pod nor host is outside: by its domain, its address,
   or that.
-- `action` deny is a denial, by the policy that `policies` names with it.
+- `action` deny is a denial, by the policy that `policies` names with it: `[NAMESPACE/]TIER.POLICY`, and ` rule N`
+  where one of its rules matched.
 """
 
 from __future__ import annotations
@@ -83,13 +84,15 @@ def _texts(value: Any) -> list[str]:
 
 
 def _denier(text: str) -> str:
-    """The policy that denies, of `ORDER|TIER|[NAMESPACE/]TIER.POLICY|ACTION[|RULE]` texts."""
+    """The policy that denies, and its rule if one matched, of `ORDER|TIER|[NAMESPACE/]TIER.POLICY|ACTION[|RULE]` texts."""
     record = parsed(text)
     listed = texts_in(record, "all_policies") if isinstance(record, dict) else _texts(record)
     for policy in listed:
         parts = policy.split("|")
         if len(parts) >= 4 and parts[3] == "deny":
-            return parts[2][:MAX_LENGTH]
+            # RULE is -1 where no rule of a policy that selects the endpoint matched.
+            rule = f" rule {parts[4]}" if len(parts) == 5 and parts[4].isdecimal() else ""
+            return parts[2][: MAX_LENGTH - len(rule)] + rule if len(rule) < 20 else parts[2][:MAX_LENGTH]
     return ""
 
 

@@ -201,7 +201,7 @@ FORMS: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     ),
     "calico": (
         lines.calico(at(1), "web", "db", 7, "shop/default.deny-db"),
-        ("shop/web", "shop/db", None, "network", "shop", "default.deny-db", None, None, None, 7),
+        ("shop/web", "shop/db", None, "network", "shop", "default.deny-db", "1", None, None, 7),
     ),
     "stated by the source itself": (
         json.dumps(
@@ -481,6 +481,8 @@ def test_trials_of_linkerd_and_google(engine: Engine) -> None:
         ("network", "a/b,c/d", Refuser(None, "a/b,c/d")),
         ("network", "cluster-wide", Refuser(None, "cluster-wide")),
         ("network", "default.knp", Refuser(None, "default.knp")),
+        ("network", "default.knp rule 3", Refuser(None, "default.knp", "3")),
+        ("network", "shop/default.db rule 0", Refuser("shop", "default.db", "0")),
         ("other", "a/b", Refuser(None, "a/b")),
         ("consul", "consul-intentions-layer7-12", Refuser(None, "consul-intentions-layer7", "12")),
         ("linkerd", "default/deny", Refuser(None, "default/deny")),

@@ -102,7 +102,7 @@ def _calico(rng: random.Random, when: datetime, source: str, destination: str, n
     flows = rng.randrange(1, 5)
     when = when.replace(microsecond=0)
     line = lines.calico(when, source, destination, flows, "shop/default.deny-all")
-    named = ("shop", "default.deny-all", None, None)
+    named = ("shop", "default.deny-all", "1", None)
     made = Refused(f"shop/{source}", f"shop/{destination}", None, "network", named, None, when, flows)
     return replace(made, lines=(line,))
 

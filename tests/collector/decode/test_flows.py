@@ -203,6 +203,16 @@ def test_a_policy_is_named() -> None:
     refused = one("hubble_json", flow(verdict="DROPPED", drop_reason_desc="POLICY_DENY", ingress_denied_by=by))
     has(refused, verdict="denied", denied_by="shop/db,all")
     assert "denied_by" in logged_fields(refused["logged"])
+    for rule, named in (
+        ("|0", " rule 0"),
+        ("|12", " rule 12"),
+        ("|-1", ""),
+        ("", ""),
+        ("|x", ""),
+        ("|" + "9" * 99, ""),
+    ):
+        policies = {"all_policies": ["0|a|shop/a.pass|pass|1", f"1|default|shop/default.db|deny{rule}"]}
+        has(one("calico_json", summary(action="deny", policies=policies)), denied_by=f"shop/default.db{named}")
     has(one("hubble_json", flow(verdict="DROPPED", drop_reason=133)), verdict="denied")
     audited = one("hubble_json", flow(verdict="AUDIT"))
     has(audited, verdict="allowed")
