@@ -17,7 +17,8 @@ from storage.engine import Engine
 from tests.analyzers.policy import istio_samples
 from tests.support.envoy_mesh import envoy_binary
 from tests.support.istio_rbac import CannotBuild, http_filters, network_filters
-from tests.support.rbac_envoy import Answer, Enforced, Line, RbacEnvoy, Request
+from tests.support.rbac_config import Enforced
+from tests.support.rbac_envoy import Answer, Line, RbacEnvoy, Request
 from tests.support.rbac_judge import Judged, ingest, judge
 from tests.support.rbac_sets import CERTIFICATES, LINES, MESH_SNI, POLICIES, REQUESTS
 from tests.support.require import require

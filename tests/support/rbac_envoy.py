@@ -21,36 +21,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from tests.support import h2c
-from tests.support.envoy_config import ADMIN, IDENTITY_JSON, ISTIO_JSON
+from tests.support.envoy_config import ADMIN
 from tests.support.envoy_mesh import claimed_addresses, envoy_binary
 from tests.support.envoy_pki import Authority, KeyPair
-from tests.support.istio_rbac import Json, typed
 from tests.support.poll import poll
+from tests.support.rbac_config import Enforced, Setting, bootstrap, ports
 
 Transport = Literal["http", "tcp"]
 START_S, SETTLE_S, CALL_S = 60.0, 30.0, 20.0
-ANSWERS, ECHOES, FIRST_PORT = 8080, 8081, 16000
 RBAC_BODY = b"RBAC: access denied"
-BASE_HTTP: Mapping[str, Any] = {
-    "codec_type": "AUTO",
-    "normalize_path": True,
-    "merge_slashes": False,
-    "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
-    "use_remote_address": False,
-    "generate_request_id": True,
-}
-"""Istio's sidecars, with its default path normalization."""
-
-
-@dataclass(frozen=True, slots=True)
-class Enforced:
-    """The filters of one set of policies, for requests and for connections."""
-
-    http: Sequence[Json]
-    tcp: Sequence[Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +91,7 @@ class RbacEnvoy:
     def __post_init__(self) -> None:
         self.path = self.directory / "access.log"
         self._stack = ExitStack()
-        self._ports: dict[str, int] = {}
+        self._ports = ports(self.sets)
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._used: set[tuple[str, int]] = set()
         self._requests = 0
@@ -126,8 +108,9 @@ class RbacEnvoy:
             own = authority.issue("proxy", uri="spiffe://cluster.local/ns/shop/sa/orders")
             for name, names in self.certificates.items():
                 self._contexts[name] = _client(authority, _issue(authority, name, names))
+            setting = Setting(self._address, authority.root, own, self.path, self.log_format)
             config = self.directory / "envoy.json"
-            config.write_text(json.dumps(self._bootstrap(authority, own)))
+            config.write_text(json.dumps(bootstrap(setting, self.sets)))
             command = [str(binary), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"]
             command += ["--file-flush-interval-msec", "50", "--log-level", "error"]
             with (self.directory / "envoy.stderr").open("wb") as stderr:
@@ -249,133 +232,6 @@ class RbacEnvoy:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def _bootstrap(self, authority: Authority, own: KeyPair) -> Json:
-        listeners = [
-            self._listener("answers", ANSWERS, [{"filters": [_answers()]}]),
-            self._listener("echoes", ECHOES, [{"filters": [_echo()]}]),
-        ]
-        for number, (name, enforced) in enumerate(self.sets.items()):
-            for place, filters in enumerate((self._http(name, enforced), self._tcp(name, enforced))):
-                listener, port = (f"http-{name}", f"tcp-{name}")[place], FIRST_PORT + 2 * number + place
-                self._ports[listener] = port
-                tls = _tls(authority, own)
-                chains = [
-                    {"filter_chain_match": {"transport_protocol": "tls"}, "transport_socket": tls, "filters": filters},
-                    {"filter_chain_match": {"transport_protocol": "raw_buffer"}, "filters": filters},
-                ]
-                listeners.append(self._listener(listener, port, chains, _LISTENER_FILTERS))
-        clusters = [self._cluster(f"inbound|{port}||", port) for port in (ANSWERS, ECHOES)]
-        # HTTP/1.1 would not carry every method on.
-        clusters[0]["typed_extension_protocol_options"] = _HTTP2
-        return {
-            "node": {"id": f"sidecar~{self._address}~orders.shop~cluster.local", "cluster": "orders"},
-            "admin": {"address": _socket(self._address, ADMIN)},
-            "static_resources": {"listeners": listeners, "clusters": clusters},
-        }
-
-    def _listener(self, name: str, port: int, chains: list[Json], filters: Sequence[Json] = ()) -> Json:
-        return {
-            "name": name,
-            "traffic_direction": "INBOUND",
-            "address": _socket(self._address, port),
-            "listener_filters": [*filters],
-            "filter_chains": chains,
-        }
-
-    def _cluster(self, name: str, port: int) -> Json:
-        endpoint = {"endpoint": {"address": _socket(self._address, port)}}
-        return {
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "5s",
-            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
-        }
-
-    def _log(self, listener: str) -> list[Json]:
-        keys = {**ISTIO_JSON, **IDENTITY_JSON, **self.log_format, "listener": listener}
-        kind = "extensions.access_loggers.file.v3.FileAccessLog"
-        return [typed("envoy.access_loggers.file", kind, path=str(self.path), log_format={"json_format": keys})]
-
-    def _http(self, name: str, enforced: Enforced) -> list[Json]:
-        route = {"match": {"prefix": "/"}, "name": "default", "route": {"cluster": f"inbound|{ANSWERS}||"}}
-        hosts = [{"name": f"inbound|http|{ANSWERS}", "domains": ["*"], "routes": [route]}]
-        return [
-            _connection_manager(
-                f"http-{name}",
-                hosts,
-                enforced.http,
-                access_log=self._log(f"http-{name}"),
-                **BASE_HTTP,
-            )
-        ]
-
-    def _tcp(self, name: str, enforced: Enforced) -> list[Json]:
-        proxy = typed(
-            "envoy.filters.network.tcp_proxy",
-            "extensions.filters.network.tcp_proxy.v3.TcpProxy",
-            stat_prefix=f"tcp-{name}",
-            cluster=f"inbound|{ECHOES}||",
-            access_log=self._log(f"tcp-{name}"),
-        )
-        return [*enforced.tcp, proxy]
-
-
-def _connection_manager(name: str, hosts: list[Json], filters: Sequence[Json], **fields: Any) -> Json:
-    router = typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router")
-    return typed(
-        "envoy.filters.network.http_connection_manager",
-        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix=name,
-        route_config={"name": name, "virtual_hosts": hosts},
-        http_filters=[*filters, router],
-        **fields,
-    )
-
-
-def _answers() -> Json:
-    """The program behind: 200 to whatever comes."""
-    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "hello"}}}
-    return _connection_manager("answers", [{"name": "all", "domains": ["*"], "routes": [route]}], [])
-
-
-def _echo() -> Json:
-    return typed("envoy.filters.network.echo", "extensions.filters.network.echo.v3.Echo")
-
-
-_LISTENER_FILTERS = (
-    typed(
-        "envoy.filters.listener.proxy_protocol",
-        "extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
-        allow_requests_without_proxy_protocol=True,
-    ),
-    typed("envoy.filters.listener.tls_inspector", "extensions.filters.listener.tls_inspector.v3.TlsInspector"),
-)
-
-
-_HTTP2: Json = {
-    (kind := "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"): {
-        "@type": f"type.googleapis.com/{kind}",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-}
-
-
-def _socket(address: str, port: int) -> Json:
-    return {"socket_address": {"address": address, "port_value": port}}
-
-
-def _tls(authority: Authority, own: KeyPair) -> Json:
-    pair = {"certificate_chain": {"filename": str(own.certificate)}, "private_key": {"filename": str(own.key)}}
-    return typed(
-        "envoy.transport_sockets.tls",
-        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        require_client_certificate=True,
-        common_tls_context={
-            "tls_certificates": [pair],
-            "validation_context": {"trusted_ca": {"filename": str(authority.root)}},
-        },
-    )
 
 
 def _issue(authority: Authority, name: str, names: Sequence[str]) -> KeyPair:

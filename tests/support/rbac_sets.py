@@ -194,6 +194,7 @@ REQUESTS: Sequence[tuple[Line, Sequence[Request]]] = tuple(
             Request("POST", "/admin", headers=((_TEAM, "blue"),)),
             Request(path="/a/b/../items", http2=True),
             Request(path="/orders\\17"),
+            Request("-", host="-", http2=True),
         ),
         "plain-far": (
             Request(path="/style.css"),

@@ -203,6 +203,9 @@ def _source(name: str, text: str, policy: AuthorizationPolicy, mesh: Mesh) -> Fo
 
 def _operation(name: str, text: str) -> Formula:
     match name:
+        case "hosts" | "methods" if text == "*":
+            # Mere presence: no request gets as far as the policies without them.
+            return TRUE
         case "hosts":
             return _text(Field.HOST, text.lower())
         case "methods":

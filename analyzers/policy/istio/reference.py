@@ -180,6 +180,8 @@ def _field_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mes
     if field == "ports":
         port = call.get("destination_port")
         return None if port is None else port == int(text)
+    if field in ("methods", "hosts") and text == "*":
+        return True  # every request has them, if only as empty text
     if field == "methods":
         return _text_matches(call.get("method"), text)
     if field == "hosts":

@@ -54,7 +54,7 @@ def judged(engine: Engine, given: list[AuthorizationPolicy], call: dict[str, Any
     insert_calls(engine, [call])
     built = program(given, ORDERS, Mesh(), call["transport"])
     sql = verdict(built)
-    (row,) = engine.query(f"SELECT {sql.columns} FROM calls", sql.parameters).to_pylist()
+    (row,) = engine.query(sql.each("request_id", "calls"), sql.parameters).to_pylist()
     engine.execute("TRUNCATE TABLE calls")
     step = built.steps[row["decided_by"] - 1] if row["decided_by"] else None
     assert expected.verdict == {None: "unknown", 0: "deny", 1: "allow"}[row["allowed"]]
@@ -137,6 +137,9 @@ ALLOW_WEB = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/we
         ),
         ([ANY_PEER], {**OTHER_PEER, "attributes": {"downstream_peer_fingerprint_256": "-"}}, ("deny", None)),
         ([ALLOW_WEB], OTHER_PEER, ("deny", None)),
+        # A host is there even where it is empty.
+        (["{rules: [{to: [{operation: {hosts: ['*']}}]}]}"], {**CALL, "authority": ""}, ("allow", "shop/p0[0]")),
+        (["{action: DENY, rules: [{to: [{operation: {notMethods: ['*']}}]}]}"], CALL, ("allow", None)),
         # Of several rules that match, the first by the letters of its name: rule[10] before rule[2].
         (
             ["{action: DENY, rules: [" + "{to: [{operation: {ports: ['1']}}]}, " * 2 + "{}, " * 9 + "{}]}"],
