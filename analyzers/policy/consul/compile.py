@@ -10,7 +10,7 @@ conditions: agent/connect and agent/xds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from analyzers.policy.consul.model import (
     ANY,
@@ -48,6 +48,11 @@ from analyzers.policy.regexes import quoted
 from analyzers.policy.workloads import Cluster, Workload
 
 FORWARDED_CERTIFICATE = Attribute("request.headers.x-forwarded-client-cert")
+_NOT_ATTRIBUTES: Mapping[str, Subject] = {
+    ":method": Field.METHOD,
+    ":authority": Field.AUTHORITY,
+    "host": Field.AUTHORITY,
+}
 _ANY_PART = "[^/]+"
 _ANY_TEXT = "(?s:.*)"
 _WITHOUT_CERTIFICATE = Equals(Field.TLS, ("plaintext", "tls"))
@@ -230,7 +235,7 @@ def _request(permission: Permission) -> Formula:
 
 def _header(header: Header) -> Formula:
     """A header that is not there matches neither a condition nor its inverse, except for its presence."""
-    subject: Subject = Field.METHOD if header.name == ":method" else Attribute(f"request.headers.{header.name}")
+    subject = _NOT_ATTRIBUTES.get(header.name) or Attribute(f"request.headers.{header.name}")
     there = Present(subject)
     if header.kind == "present":
         return no(there) if header.invert else there

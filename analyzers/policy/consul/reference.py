@@ -281,10 +281,15 @@ def _is_of(permission: Permission, call: Call) -> Truth:
         method = call.get("method")
         parts.append(None if method is None else method in permission.methods)
     for header in permission.headers:
-        name = header.name
-        value = call.get("method") if name == ":method" else call["attributes"].get(f"request.headers.{name}")
+        value = _header(header.name, call)
         parts.append(None if value is None else _header_is(header, value))
     return all_of(parts)
+
+
+def _header(name: str, call: Call) -> str | None:
+    if name in (":authority", "host"):
+        return call.get("authority")
+    return call.get("method") if name == ":method" else call["attributes"].get(f"request.headers.{name}")
 
 
 def _path_is(permission: Permission, path: str) -> bool:

@@ -38,8 +38,8 @@ DESTINATIONS = (
     Workload("default", name="api"),
     Workload("", service="api"),
 )
-NAMES = ("web", "web", "we.b", 'it\'s "odd"\\', "batch")
-NAMESPACES = ("", "", "default", "shop", "*")
+NAMES = ("web", "web", "web", "web", "we.b", 'it\'s "odd"\\', "batch")
+NAMESPACES = ("", "", "", "", "default", "default", "shop", "*")
 
 
 def _id(domain: str, name: str, namespace: str = "default", partition: str = "", dc: str = "dc1") -> str:
@@ -48,7 +48,7 @@ def _id(domain: str, name: str, namespace: str = "default", partition: str = "",
 
 GATEWAYS = (f"spiffe://{OWN}/gateway/mesh/dc/dc1", f"spiffe://{OWN}/ap/retail/gateway/mesh/dc/dc1")
 PRINCIPALS = (
-    *(_id(OWN, "web") for _ in range(4)),
+    *(_id(OWN, "web") for _ in range(16)),
     _id(OWN, "web", dc="dc2"),
     _id(OWN, "web", "shop"),
     _id(OWN, "web", partition="retail"),
@@ -79,7 +79,6 @@ CALL_PATHS = (
 HEADERS: Mapping[str, tuple[str, ...]] = {
     "x-team": ("red", "Red", "blue", "", "r'e\\d", "bored"),
     "x-debug": ("1", ""),
-    ":method": ("GET", "get", "P"),
 }
 HEADER_TEXTS: Mapping[HeaderKind, tuple[str, ...]] = {
     "present": ("",),
@@ -110,6 +109,7 @@ def call(draw: random.Random, logged: float) -> dict[str, Any]:
         "source_principal": PRINCIPALS,
         "method": ("GET", "GET", "POST", "HEAD", ""),
         "path": CALL_PATHS,
+        "authority": ("red.shop", "Red.shop", ""),
     }
     for name, values in fields.items():
         if draw.random() < logged:
@@ -124,7 +124,7 @@ def call(draw: random.Random, logged: float) -> dict[str, Any]:
 def _header(draw: random.Random) -> Header:
     kind = draw.choice(tuple(HEADER_TEXTS))
     folds = kind not in ("present", "regex") and draw.random() < 0.3
-    name = draw.choice(("x-team", "x-team", "x-debug", ":method"))
+    name = draw.choice(("x-team", "x-team", "x-team", "x-debug", ":method", ":authority"))
     return Header(name, kind, draw.choice(HEADER_TEXTS[kind]), draw.random() < 0.3, folds)
 
 
@@ -158,8 +158,8 @@ def _source(draw: random.Random, with_permissions: bool) -> Source:
 
 def entry(draw: random.Random, number: int) -> ServiceIntentions:
     """Intentions for one destination."""
-    namespace = draw.choice(("default", "default", "default", "shop", "*"))
-    destination = "*" if namespace == "*" else draw.choice(("api", "api", "api", "*", "other"))
+    namespace = draw.choice((*["default"] * 6, "shop", "*"))
+    destination = "*" if namespace == "*" else draw.choice((*["api"] * 6, "*", "*", "other"))
     sources = {
         (one.name, one.namespace, one.partition, one.peer, one.group): one
         for one in (_source(draw, destination != "*") for _ in range(draw.choice((1, 2, 3, 4))))
@@ -169,7 +169,7 @@ def entry(draw: random.Random, number: int) -> ServiceIntentions:
         name=f"{destination}-{number}",
         destination=destination,
         destination_namespace=namespace,
-        destination_partition=draw.choice(("default", "default", "default", "default", "retail")),
+        destination_partition=draw.choice((*["default"] * 9, "retail")),
         sources=tuple(sources.values()),
         providers=("okta", "auth0") if draw.random() < 0.1 else (),
     )
@@ -191,7 +191,7 @@ def defaults(draw: random.Random) -> Defaults:
 
 def documents(draw: random.Random) -> list[Document]:
     """Entries and defaults, in any order."""
-    found: list[Document] = [entry(draw, number) for number in range(draw.choice((0, 1, 2, 2, 3)))]
+    found: list[Document] = [entry(draw, number) for number in range(draw.choice((0, 1, 2, 3, 3)))]
     if draw.random() < 0.35:
         found.extend(defaults(draw) for _ in range(draw.choice((1, 2))))
     draw.shuffle(found)

@@ -257,6 +257,14 @@ def test_a_header(engine: Engine, condition: str, matches: list[str], misses: li
     assert judged(engine, given, CALL) == ("unknown", None)
 
 
+def test_the_host_is_a_header_with_its_capitals(engine: Engine) -> None:
+    for name in (":authority", "Host"):
+        header = f'Header: [{{Name: "{name}", Exact: Api.shop}}]'
+        given = documents(permissions(f"{{Action: allow, HTTP: {{{header}}}}}"))
+        for authority, verdict in (("Api.shop", "allow"), ("api.shop", "deny"), (None, "unknown")):
+            assert judged(engine, given, {**CALL, "authority": authority})[0] == verdict
+
+
 @pytest.mark.parametrize(
     ("principal", "settings", "verdict"),
     [
