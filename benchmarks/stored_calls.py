@@ -68,17 +68,22 @@ class Arrival:
 class CallShapes:
     """Calls to draw from: `count` JSON lines of `workload.lines`, decoded with the names of `book`.
 
-    Of their edges, `one_in` keeps one in so many.
+    Of their edges, `one_in` keeps one in so many; of both sides' lines, `reporter` keeps one's.
     """
 
-    def __init__(self, book: AddressBook, count: int = 60_000, seed: int = 7, *, one_in: int = 1) -> None:
+    def __init__(
+        self, book: AddressBook, count: int = 60_000, seed: int = 7, *, one_in: int = 1, reporter: str = ""
+    ) -> None:
         written = list(lines(count, "json", seed))
         prepared = prepared_batch([b"\n".join(written)], "envoy_json", book)
         self.edge_keys = prepared.edge_keys
         rows = rows_of(prepared, "calls")
         edges = np.asarray(rows.column("base_edge_id"))
         # Decoding may put lines into another order: each row's own line is in it.
-        self._rows = rows.take(pa.array(np.flatnonzero(edges % np.uint64(one_in) == 0)))
+        kept = edges % np.uint64(one_in) == 0
+        if reporter:
+            kept &= np.asarray(pc.equal(rows.column("reporter").cast(pa.string()), reporter))
+        self._rows = rows.take(pa.array(np.flatnonzero(kept)))
         self._paths = _around_number(self._rows.column("path"))
         parts = [_VARIABLE.fullmatch(line) for line in self._rows.column("raw").to_pylist()]
         if None in parts:

@@ -12,6 +12,7 @@ from analyzers.dependencies.model import rfc3339
 from analyzers.policy.errors import TooMuch
 from analyzers.policy.fields import name_of, switch_on
 from analyzers.policy.formula import Subject
+from analyzers.policy.judge import Wanted
 from analyzers.policy.judging import Progress, intervals, over, prepare, reason
 from analyzers.policy.policy_set import PolicySet
 from storage.engine import Engine
@@ -137,7 +138,7 @@ def check(
     """
     judging = prepare(engine, intervals(engine, policies, since, until))
     found: Counter[tuple[str, str | None, str | None, tuple[Subject, ...], str]] = Counter()
-    for table, told in over(judging, "weight, verdict", _COUNTS, progress):
+    for table, told in over(judging, _COUNTS, progress):
         for row in table:
             found[(*reason(row, told), row["verdict"])] += row["calls"]
     decided = [Decided(*key, calls) for key, calls in found.items()]
@@ -145,12 +146,8 @@ def check(
     return Check(since, until, judging.calls, order)
 
 
-_COUNTS = """
-SELECT allowed, decided_by, missing, verdict, sum(weight) AS calls
-FROM judged
-GROUP BY allowed, decided_by, missing, verdict
-"""
-_EACH = "SELECT ts, request_id, allowed, decided_by, missing, verdict FROM judged"
+_COUNTS = Wanted("verdict", {"calls": "sum(weight)"}, "weight")
+_EACH = Wanted("ts, request_id, verdict")
 
 
 def each(
@@ -173,7 +170,7 @@ def each(
     if judging.governed > MAX_EACH:
         raise TooMuch(f"{judging.governed:,} calls to list, expected at most {MAX_EACH:,}: narrow the window")
     found: list[Judged] = []
-    for table, told in over(judging, "ts, request_id, verdict", _EACH, progress):
+    for table, told in over(judging, _EACH, progress):
         for row in table:
             verdict, policy, rule, missing = reason(row, told)
             found.append(

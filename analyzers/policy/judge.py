@@ -8,8 +8,8 @@ without one by the columns that name their ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,9 @@ from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.sql import Parameters, Verdict, verdict
 from storage.engine import Engine
 from storage.tables import COUNTED_LOG_TYPES
+
+MOST_INPUTS = 64
+"""Of a program whose calls are grouped by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,26 @@ class Window:
     inventory: Inventory
 
 
-def judged(window: Window, group: Group, columns: str, outer: str) -> tuple[pa.Table, Verdict]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of judged calls, beside their verdicts.
+
+    Attributes:
+        keys: columns of `calls`, comma separated.
+        sums: names and aggregates: calls are then grouped by `keys` and verdict, perhaps in several rows of each.
+            Without any: a row for each call.
+        summed: columns of `calls` that the aggregates read, comma separated.
+    """
+
+    keys: str
+    sums: Mapping[str, str] = field(default_factory=dict[str, str])
+    summed: str = ""
+
+
+def judged(window: Window, group: Group, wanted: Wanted) -> tuple[pa.Table, Verdict]:
     """The calls of a group with their verdicts.
 
-    Args:
-        columns: of `calls`, those that `outer` reads.
-        outer: a SELECT from `judged`, which has them and those of `sql.Verdict`.
-
-    Returns: the result of `outer`, and what its numbers mean.
+    Returns: what is wanted, with the columns of `sql.Verdict`; and what their numbers mean.
 
     Raises:
         storage.errors.StorageError: the engine cannot answer.
@@ -87,9 +102,21 @@ def judged(window: Window, group: Group, columns: str, outer: str) -> tuple[pa.T
             f"({' OR '.join(_rows(group.places, holes))})",
         )
     )
-    calls = _with_callers(told, window.inventory, holes)
-    sql = f"WITH judged AS (SELECT {columns}, {told.columns} FROM {calls} WHERE {where}) {outer}"
+    source = f"{_with_callers(told, window.inventory, holes)} WHERE {where}"
+    if not wanted.sums:
+        sql = told.each(wanted.keys, source)
+    elif len(told.inputs) <= MOST_INPUTS:
+        sql = told.grouped(wanted.keys, wanted.sums, source)
+    else:
+        sql = _summed(told, wanted, source)
     return window.engine.query(sql, told.parameters), told
+
+
+def _summed(told: Verdict, wanted: Wanted, source: str) -> str:
+    """A verdict for each call first, then the sums: where grouping by hundreds of inputs would cost more."""
+    columns = f"{wanted.keys}, allowed, decided_by, missing"
+    sums = ", ".join(f"{expression} AS {name}" for name, expression in wanted.sums.items())
+    return f"SELECT {columns}, {sums} FROM ({told.each(f'{wanted.keys}, {wanted.summed}', source)}) GROUP BY {columns}"
 
 
 def _rows(places: Sequence[Found], holes: Parameters) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from analyzers.policy.formula import Subject
 from analyzers.policy.inventory import read_inventory
-from analyzers.policy.judge import Group, Window, grouped, judged
+from analyzers.policy.judge import Group, Wanted, Window, grouped, judged
 from analyzers.policy.places import found_places
 from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.sql import Verdict
@@ -109,16 +109,16 @@ def prepare(engine: Engine, held: Sequence[Interval], ungoverned: bool = False) 
 
 
 def over(
-    judging: Judging, columns: str, outer: str, progress: Progress | None = None
+    judging: Judging, wanted: Wanted, progress: Progress | None = None
 ) -> Iterator[tuple[Sequence[Mapping[str, Any]], Verdict]]:
-    """The rows of `outer` of each group, and what their numbers mean; see `judge.judged`.
+    """The rows of each group, and what their numbers mean; see `judge.judged`.
 
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
     done, total = 0, sum(group.calls for _, group in judging.groups)
     for window, group in judging.groups:
-        table, told = judged(window, group, columns, outer)
+        table, told = judged(window, group, wanted)
         yield table.to_pylist(), told
         done += group.calls
         if progress:

@@ -14,6 +14,7 @@ from typing import Any
 
 from analyzers.dependencies.model import rfc3339
 from analyzers.policy.fields import name_of
+from analyzers.policy.judge import Wanted
 from analyzers.policy.judging import DID, Interval, Progress, bounds, over, prepare, reason
 from analyzers.policy.nodes import ENDS, Nodes
 from analyzers.policy.policy_set import PolicySet
@@ -166,15 +167,17 @@ class _Caller:
     last_seen: datetime | None = None
 
 
-_COLUMNS = f"{', '.join(ENDS)}, ts, weight, source_principal, operation, request_id, verdict"
-_ROWS = f"""
-SELECT {", ".join(ENDS)}, source_principal, operation, verdict, allowed, decided_by, missing,
-    sum(weight) AS calls, min(ts) AS first_seen, max(ts) AS last_seen,
-    groupUniqArray(1000)(toStartOfHour(ts)) AS hours,
-    groupArrayIf({SAMPLES})(request_id, request_id != '') AS samples
-FROM judged
-GROUP BY {", ".join(ENDS)}, source_principal, operation, verdict, allowed, decided_by, missing
-"""
+_CALLS = Wanted(
+    f"{', '.join(ENDS)}, source_principal, operation, verdict",
+    {
+        "calls": "sum(weight)",
+        "first_seen": "min(ts)",
+        "last_seen": "max(ts)",
+        "hours": "groupUniqArray(1000)(toStartOfHour(ts))",
+        "samples": f"groupArrayIf({SAMPLES})(request_id, request_id != '')",
+    },
+    "ts, weight, request_id",
+)
 
 
 def whatif(
@@ -197,7 +200,7 @@ def whatif(
     callers: dict[tuple[str, str, str], _Caller] = defaultdict(_Caller)
     hours: set[datetime] = set()
     evaluated = 0
-    for rows, told in over(judging, _COLUMNS, _ROWS, progress):
+    for rows, told in over(judging, _CALLS, progress):
         for row in rows:
             verdict, policy, rule, missing = reason(row, told)
             source, destination = nodes.ends(row)

@@ -19,7 +19,7 @@ _VERDICTS: Mapping[int | None, Literal["allow", "deny", "unknown"]] = {None: "un
 def computed(engine: Engine, program: Program, where: str = "1") -> dict[int, Decision]:
     """Decisions on the calls that `insert_calls` stored, by their number."""
     sql = verdict(program)
-    rows = engine.query(f"SELECT request_id, {sql.columns} FROM calls WHERE {where}", sql.parameters).to_pylist()
+    rows = engine.query(sql.each("request_id", f"calls WHERE {where}"), sql.parameters).to_pylist()
     found: dict[int, Decision] = {}
     for row in rows:
         step = sql.steps[row["decided_by"] - 1] if row["decided_by"] else None
