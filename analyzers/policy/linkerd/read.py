@@ -32,7 +32,7 @@ from analyzers.policy.linkerd.model import (
     Target,
 )
 from analyzers.policy.linkerd.read_routes import read_grpc_route, read_http_route
-from analyzers.policy.linkerd.references import created, named, reference, spec_of, text_or
+from analyzers.policy.linkerd.references import created, named, network, reference, spec_of, text_or
 from analyzers.policy.selectors import read_selector
 
 TARGETS: Mapping[tuple[str, str], Target] = {
@@ -232,16 +232,16 @@ def _blocks(value: Value) -> tuple[Block, ...]:
 
 def _block(value: Value) -> Block:
     fields = value.fields("cidr", "except")
-    network = _network(fields.get("cidr") or value.refuse("no cidr, expected a network"))
+    whole = _network(fields.get("cidr") or value.refuse("no cidr, expected a network"))
     excepted: list[Network] = []
     for item in fields["except"].items() if "except" in fields else ():
         out = _network(item)
-        if not _covers(network, out):
-            item.refuse(f"{item.shown} lies outside of {network}, expected a part of it")
-        if _covers(out, network):
-            item.refuse(f"{item.shown} is all of {network}, expected a part of it")
+        if not _covers(whole, out):
+            item.refuse(f"{item.shown} lies outside of {whole}, expected a part of it")
+        if _covers(out, whole):
+            item.refuse(f"{item.shown} is all of {whole}, expected a part of it")
         excepted.append(out)
-    return Block(network, tuple(excepted))
+    return Block(whole, tuple(excepted))
 
 
 def _covers(whole: Network, part: Network) -> bool:
@@ -251,14 +251,7 @@ def _covers(whole: Network, part: Network) -> bool:
 
 
 def _network(value: Value) -> Network:
-    text = value.text()
-    try:
-        # Netmasks and zones are Python's, not Linkerd's.
-        if "%" not in text and re.fullmatch(r"[^/]+(?:/\d{1,3})?", text):
-            return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        pass
-    return value.refuse(f"{value.shown}, expected an address or a network such as 10.0.0.0/8")
+    return network(value.text()) or value.refuse(f"{value.shown}, expected an address or a network such as 10.0.0.0/8")
 
 
 KINDS: Mapping[tuple[str, str], Callable[[Value, str], Document | None]] = {

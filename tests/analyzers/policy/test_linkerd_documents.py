@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from urllib.parse import quote
 
 import pytest
 
+from analyzers.policy.documents import read_documents
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.linkerd.compile import program
+from analyzers.policy.linkerd.engine import program as engine_program
+from analyzers.policy.linkerd.mesh_settings import read_config_map
 from analyzers.policy.linkerd.model import (
     AuthorizationPolicy,
     Clients,
@@ -24,7 +28,7 @@ from analyzers.policy.linkerd.model import (
     Target,
 )
 from analyzers.policy.selectors import Selector
-from analyzers.policy.workloads import Cluster
+from analyzers.policy.workloads import Cluster, Workload
 from storage.engine import Engine
 from tests.analyzers.policy.linkerd_documents import CALL, ORDERS, SERVER, document, judged, policy, read, route
 
@@ -81,6 +85,40 @@ def test_documents_are_read_whole() -> None:
         ((HttpMatch("Exact", "/a", (Pair("x-a", "b"),), method="GET"),), (HttpMatch(),)),
         datetime(2026, 1, 1, tzinfo=UTC),
     )
+
+
+VALUES = """
+    clusterDomain: prod.example
+    clusterNetworks: 10.7.0.0/16, fd07::/16
+    identityTrustDomain: ""
+    proxy:
+      defaultInboundPolicy: deny
+      cores: 0
+    policyController: {}
+"""
+
+
+def test_the_settings_of_the_control_plane() -> None:
+    def config(values: str, name: str = "linkerd-config") -> Settings | None:
+        text = (
+            f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: mesh}}\ndata:\n  values: |{values}"
+        )
+        (value,) = read_documents("c.yaml", text.encode())
+        return read_config_map(value, "default")
+
+    networks = tuple(map(ip_network, ("10.7.0.0/16", "fd07::/16")))
+    found = config(VALUES)
+    assert found == Settings("deny", networks, "mesh", "prod.example")
+    assert config("\n    identityTrustDomain: td\n") == Settings(control_plane_namespace="mesh", trust_domain="td")
+    assert config("\n    \n") == Settings(control_plane_namespace="mesh")
+    assert config(VALUES, "other") is None
+    for wrong, why in (("deny", "allow"), ("10.7.0.0/16", "10.7.0.0/x")):
+        with pytest.raises(BadPolicy, match=f"c.yaml: line 5: data.values, from there: .*'{why}', expected"):
+            config(VALUES.replace(wrong, why))
+    # Among other documents it holds for all of them.
+    stranger = Workload("shop", labels=({},))
+    assert engine_program([found], stranger, Cluster(), "http").allows is False
+    assert engine_program([], stranger, Cluster(), "http").allows is True
 
 
 @pytest.mark.parametrize(
