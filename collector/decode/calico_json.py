@@ -84,7 +84,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _denier(text: str) -> str:
-    """The policy that denies, and its rule if one matched, of `ORDER|TIER|[NAMESPACE/]TIER.POLICY|ACTION[|RULE]` texts."""
+    """The policy that denies and the rule that matched, of `ORDER|TIER|[NAMESPACE/]TIER.POLICY|ACTION[|RULE]` texts."""
     record = parsed(text)
     listed = texts_in(record, "all_policies") if isinstance(record, dict) else _texts(record)
     for policy in listed:

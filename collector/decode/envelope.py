@@ -210,18 +210,21 @@ _TIMES = ("time", "@timestamp", "timestamp", "date")
 """Keys of envelopes that say when a line was written: Docker's and Fluentd's, Filebeat's, Vector's, Fluent Bit's."""
 
 
+def without_time(texts: pa.Array) -> Positions:
+    """Which texts begin with how long their process has been running, and so need `WRITTEN`."""
+    return np.flatnonzero(
+        pc.match_substring_regex(texts, _UPTIME_OF_TEXT).fill_null(False).to_numpy(zero_copy_only=False)
+    )
+
+
 def _written(texts: pa.Array, shape: Shape) -> dict[str, pa.Array]:
     """`WRITTEN` of the lines in envelopes; nothing where no line needs it."""
-    if not pa.types.is_string(texts.type):
-        texts = texts.cast(pa.binary())
-    needs = pc.match_substring_regex(texts, _UPTIME_OF_TEXT).fill_null(False).to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(needs).tolist()
-    if not rows:
-        return {}
     found: dict[int, str] = {}
-    for row in rows:
+    for row in without_time(texts).tolist():
         others = dict(shape.extra[row].as_py() or ())
         found[row] = next((others[name] for name in _TIMES if others.get(name)), "")
+    if not found:
+        return {}
     return {WRITTEN: pa.array([found.get(row) or None for row in range(len(texts))], pa.string())}
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.contract import MESSAGE
-from collector.decode.envelope import Lines, split_lines
+from collector.decode.envelope import WRITTEN, Lines, split_lines, without_time
 from collector.decode.limits import Limits
 from collector.decode.operators import TEXT_MAP
 from collector.decode.otlp.attributes import Attributes, children, nest
@@ -91,6 +91,7 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
         objects = _objects(rows, attributes, where)
         text = pc.replace_with_mask(text, pa.array(needs_object), pa.array(objects, pa.large_binary()))
 
+    uptimes = without_time(text)
     found = split_lines(text)
     owner = found.message.to_numpy()
     without = np.ones(count, bool)
@@ -102,6 +103,8 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
     labels = _labels(attributes, ~(needs_object | als))
     if labels is not None:
         metadata[LABELS] = labels
+    if len(uptimes):
+        metadata[WRITTEN] = _times(rows, uptimes, count)
     rows_of = pa.array(owner)
     lines = Lines(
         found.spans,
@@ -115,6 +118,15 @@ def log_lines(messages: pa.ListArray, index: Sequence[int], limits: Limits) -> L
     }
     wrong = {_NO_TEXT: without, **too_many(attributes, limits)}
     return LogLines(lines, Records("logs", message, columns, wrong, number))
+
+
+def _times(rows: Any, where: npt.NDArray[np.int64], count: int) -> pa.StringArray:
+    """The time of the records `where` as text, null for all others and for those without one."""
+    nanoseconds = rows.field("time_unix_nano").to_numpy()[where]
+    text = pc.replace_substring(microseconds(nanoseconds).cast(pa.string()), " ", "T")
+    told = np.full(count, -1, np.int64)
+    told[where] = np.where(in_range(nanoseconds), np.arange(len(where)), -1)
+    return text.take(pa.array(told, mask=told < 0))
 
 
 def _labels(attributes: Attributes, where: npt.NDArray[np.bool_]) -> pa.MapArray | None:
@@ -154,6 +166,8 @@ def _objects(rows: Any, attributes: Attributes, where: npt.NDArray[np.int64]) ->
             continue
         if sound and not {"start_time", "timestamp", "@timestamp", "time", "ts"} & merged.keys():
             merged["start_time"] = time
+        if sound and str(merged.get("timestamp", "")).startswith("["):
+            merged.setdefault("time", time)  # Linkerd's own log tells how long its proxy has been running
         objects.append(compact_json(merged).encode())
     return objects
 

@@ -73,6 +73,33 @@ def same_call(row: dict[str, Any], line: str, *but: str) -> None:
     assert row["destination_pod"] == POD["k8s.pod.name"]
 
 
+REFUSED = (
+    "[  3002.281434s]  INFO ThreadId(01) inbound:server{port=16686}: linkerd_app_inbound::policy::http: Request denied "
+    "server.group=policy.linkerd.io server.kind=server server.name=jaeger-ui route.group= route.kind=default "
+    "route.name=default client.tls=None(NoClientHello) client.ip=100.64.11.50"
+)
+
+
+def test_a_line_without_a_time_has_its_records() -> None:
+    event = {"message": "Request denied", "server.kind": "server", "server.name": "jaeger-ui", "client.ip": "10.0.0.1"}
+    parsed = {"timestamp": "[    1.000001s]", "level": "INFO", "target": "linkerd_app_inbound::policy::http"}
+    fields = {"kvlist_value": {"values": [attribute(key, value) for key, value in event.items()]}}
+    values = [*(attribute(key, value) for key, value in parsed.items()), {"key": "fields", "value": fields}]
+    printed = json.dumps({**parsed, "fields": event}, separators=(",", ":"))
+    decoded = logs(
+        {"body": {"string_value": TEXT}},
+        {"body": {"string_value": REFUSED}},
+        {"body": {"string_value": printed}},
+        {"body": {"kvlist_value": {"values": values}}},
+        {"body": {"string_value": REFUSED}, "time_unix_nano": 0},
+    )
+    rows = [row for row in decoded.tables["calls"].to_pylist() if row["log_type"] == "audit"]
+    told = {(row["denied_by"], row["destination_pod"], row["ts"].isoformat()) for row in rows}
+    assert told == {("server/jaeger-ui", POD["k8s.pod.name"], "2020-11-25T21:26:18.409000+00:00")}
+    assert len(rows) == 3 and len(decoded.dead) == 1
+    assert decoded.dead[0].reason.startswith("the time around the line is missing")
+
+
 def test_a_text_body() -> None:
     decoded = logs({"body": {"string_value": TEXT + "\n"}})
     same_call(decoded.tables["calls"].to_pylist()[0], TEXT)
