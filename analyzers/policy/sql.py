@@ -155,8 +155,15 @@ def verdict(*programs: Program, parameters: Parameters | None = None) -> Verdict
     for at, program in enumerate(programs, 1):
         numbered = list(enumerate(program.steps, first))
         first += len(numbered)
-        columns.append(f"{_allowed(program, numbered)} AS allowed_{at}")
-        columns.append(f"multiIf(isNull(allowed_{at}), 0, {_decided(numbered)}0) AS decided_{at}")
+        in_turn = f"allowed_{at}"
+        if program.surely == Constant(False):
+            columns.append(f"{_allowed(program, numbered)} AS {in_turn}")
+        else:
+            in_turn = f"in_turn_{at}"
+            columns.append(f"{_allowed(program, numbered)} AS {in_turn}")
+            # Where it does not hold for certain it says nothing, not even that it is unknown.
+            columns.append(f"({in_turn} OR ifNull({sql(program.surely, inputs)}, 0)) AS allowed_{at}")
+        columns.append(f"multiIf(isNull({in_turn}), 0, {_decided(numbered)}0) AS decided_{at}")
         lacking.append(f"if(isNull(allowed_{at}), {_lacking(numbered, fields, inputs)}, [])")
     places = range(1, len(programs) + 1)
     all_of = " AND ".join(f"allowed_{at}" for at in places) or sql(Constant(True), inputs)
