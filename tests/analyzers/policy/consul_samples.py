@@ -28,7 +28,7 @@ SETTINGS = (
     Settings(default_allow=True, trust_domain=OWN),
     Settings(default_allow=True, peers=PEERS),
     Settings(default_allow=True, default_intention_policy="deny", trust_domain=OWN),
-    Settings(default_allow=False, default_intention_policy="allow", trust_domain=OWN, namespaces=True),
+    Settings(default_allow=False, default_intention_policy="allow", trust_domain=OWN, namespaces=True, peers=PEERS),
     Settings(default_allow=False, trust_domain=OWN, namespaces=True, partition="retail"),
     Settings(trust_domain=OWN),
     Settings(default_allow=True, trust_domain=OWN, peers=PEERS),

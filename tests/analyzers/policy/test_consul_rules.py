@@ -348,6 +348,28 @@ def test_peers(engine: Engine) -> None:
     assert judged(engine, given, {**TCP, "source_principal": WEB}, unknown)[0] == "deny"
 
 
+def test_the_namespace_of_a_source_that_names_none(engine: Engine) -> None:
+    """The destination's, but `default` where that is none in particular, and for those of other clusters."""
+    settings = Settings(False, trust_domain=TRUST, namespaces=True, peers={"east": Peer("east.consul")})
+    of_peer = WEB.replace(TRUST, "east.consul")
+    for source, namespace, principal in (
+        ("Name: web", "shop", WEB.replace("/default/", "/shop/")),
+        ("Name: web", "*", WEB),
+        ("Name: web, Peer: east", "shop", of_peer),
+    ):
+        name = "*" if namespace == "*" else "api"
+        given = documents(entry(f"[{{{source}, Action: allow}}]", name=name, Namespace=namespace))
+        other = (
+            principal.replace("/shop/", "/x/") if "/shop/" in principal else principal.replace("/default/", "/shop/")
+        )
+        for caller, verdict in ((principal, "allow"), (other, "deny")):
+            assert judged(engine, given, {**TCP, "source_principal": caller}, settings)[0] == verdict
+    group = documents(entry("[{Name: web, SamenessGroup: all, Action: allow}]", Namespace="shop"))
+    assert judged(engine, group, CALL, settings)[0] == "unknown"
+    in_shop = {**CALL, "source_principal": WEB.replace("/default/", "/shop/")}
+    assert judged(engine, group, {**in_shop, "transport": "tcp"}, settings)[0] == "deny"
+
+
 def test_a_sameness_group_is_not_known(engine: Engine) -> None:
     given = documents(entry("[{Name: web, SamenessGroup: everywhere, Action: allow}]"))
     assert judged(engine, given, CALL)[0] == "unknown"

@@ -85,6 +85,7 @@ spec:
     - {name: all}
     - {name: head, pathRegex: /orders}
     - {name: red, headers: [{X-Team: red|rot}]}
+    - {name: team, headers: [{X-Team: .*}]}
     - {name: host, headers: [{host: 'Orders\\..*'}]}
     - {name: same, methods: [GET], pathRegex: /orders/.*}
 ---
@@ -148,6 +149,8 @@ READ, ALL = target(f"[{http('read')}]"), target(f"[{http('all')}]")
             ("allow", "shop/t routes/red"),
         ),
         (target(f"[{http('red')}]"), team("redder"), ("deny", None)),
+        (target(f"[{http('team')}]"), team("red"), ("allow", "shop/t routes/team")),
+        (target(f"[{http('team')}]"), team(""), ("deny", None)),
         (target(f"[{http('host')}]"), CALL, ("deny", None)),
         (target(f"[{http('host')}]"), {**CALL, "authority": "Orders.shop"}, ("allow", "shop/t routes/host")),
         # Ports: any of all TCPRoutes; independent of the routes of requests.
