@@ -100,7 +100,8 @@ def assert_covers(judged: Judged, calls: int) -> None:
 def assert_open(judged: Judged) -> None:
     """Open is only what lines do not tell: of a certificate without a URI, and of a server name that no host has."""
     assert judged.unknown
-    assert all(line.identity == "dns" or line.sni == NO_HOST for line in judged.unknown), judged.unknown
+    lines = [answer.line for answer in judged.unknown]
+    assert all(line.identity == "dns" or line.sni == NO_HOST for line in lines), lines
 
 
 def test_what_envoy_did_is_what_the_policies_say(engine: Engine, tmp_path: Path) -> None:
@@ -158,10 +159,11 @@ def drawn_policies(draw: random.Random) -> tuple[Sequence[AuthorizationPolicy], 
     while len(found) < wanted:
         policy = moved(istio_samples.policy(draw, draw.randrange(100), attached=0))
         try:
-            http_filters([policy], policy.namespace, policy.selector, mesh)
+            filters = http_filters([policy], policy.namespace, policy.selector, mesh)
         except CannotBuild:
             continue
-        found.append(policy)
+        if "envoy.filters.http.jwt_authn" not in repr(filters):
+            found.append(policy)
     return found, mesh
 
 

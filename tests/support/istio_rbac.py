@@ -30,16 +30,17 @@ _OF_SOURCES = {
     "namespaces": "source.namespace",
     "serviceAccounts": "source.serviceAccount",
     "trustDomains": "source.trustDomain",
+    "requestPrincipals": "request.auth.principal",
     "ipBlocks": "source.ip",
     "remoteIpBlocks": "remote.ip",
 }
 _OF_OPERATIONS = {"hosts": ":authority", "methods": ":method", "paths": ":path", "ports": "destination.port"}
 _PERMISSIONS = (":authority", ":method", ":path", "destination.port", "destination.ip", "connection.sni")
-_HTTP_ONLY = (":authority", ":method", ":path", "request.headers")
+_HTTP_ONLY = (":authority", ":method", ":path", "request.")
 
 
 class CannotBuild(ValueError):
-    """What this file does not know: providers, tokens, metadata."""
+    """What this file does not know: providers, and metadata of any filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,16 @@ def _value(matcher: _Matcher, text: str, policy: AuthorizationPolicy, mesh: Mesh
             return [{"header": _header(":method", text)}]
         case ":path":
             return [_path(text)]
+        case "request.auth.principal":
+            return [_token_of(text)]
+        case "request.auth.audiences":
+            return [_claim(["aud"], _string_or_list(text))]
+        case "request.auth.presenter":
+            return [_claim(["azp"], _string_or_list(text))]
+        case key if key.startswith("request.auth.claims["):
+            return [
+                _claim(key.removeprefix("request.auth.claims[").removesuffix("]").split("]["), _string_or_list(text))
+            ]
         case key if key.startswith("request.headers["):
             return [{"header": _header(key.removeprefix("request.headers[").removesuffix("]"), text)}]
         case key:
@@ -246,6 +257,34 @@ def _in_every_domain(values: Sequence[str], mesh: Mesh) -> list[str]:
 
 def _authenticated(string: Json) -> Json:
     return {"authenticated": {"principal_name": string}}
+
+
+def _claim(path: Sequence[str], value: Json) -> Json:
+    keys = [{"key": key} for key in ("payload", *path)]
+    return {"metadata": {"filter": "envoy.filters.http.jwt_authn", "path": keys, "value": value}}
+
+
+def _string_or_list(text: str) -> Json:
+    string = {"string_match": _string(text)}
+    return {"or_match": {"value_matchers": [{"list_match": {"one_of": string}}, string]}}
+
+
+def _token_of(text: str) -> Json:
+    """Issuer and subject, which the last slash parts."""
+    issuer, slash, subject = text.rpartition("/")
+    given = _regex(".+")
+    if not slash:
+        # A star stands for the one that is not named; without any, the subject is the empty text.
+        named = _string(text)
+        pair = (given, named) if text.startswith("*") else (named, given if text.endswith("*") else {"exact": ""})
+    elif text.startswith("*"):
+        pair = (_string(issuer), {"exact": subject})
+    elif text.endswith("*"):
+        pair = ({"exact": issuer}, _string(subject))
+    else:
+        pair = ({"exact": issuer}, {"exact": subject})
+    parts = [_claim([name], {"string_match": value}) for name, value in zip(("iss", "sub"), pair, strict=True)]
+    return {"and_ids": {"ids": parts}}
 
 
 def _regex(expression: str) -> Json:

@@ -21,7 +21,7 @@ from collector.sources.files import FileSource
 from collector.sources.urls import FileUrl, parse_source
 from storage.engine import Engine
 from tests.support.istio_rbac import policy_id
-from tests.support.rbac_envoy import Answer, Line
+from tests.support.rbac_envoy import Answer
 
 _TRANSPORTS: tuple[Transport, ...] = ("http", "tcp")
 _SEEN: Mapping[str, bool] = {"allowed": True, "denied": False}
@@ -37,8 +37,8 @@ class Judged:
     """Denials for which Envoy named a rule."""
     refused: int = 0
     """Requests that Envoy answered with 400, before any policy."""
-    unknown: list[Line] = field(default_factory=list[Line])
-    """How those came whose verdict the program left open."""
+    unknown: list[Answer] = field(default_factory=list[Answer])
+    """Calls whose verdict the program left open."""
     wrong: list[str] = field(default_factory=list[str])
     """Where both disagree, and how."""
 
@@ -75,30 +75,25 @@ def judge(
 def _judge(engine: Engine, built: Program, listener: str, answers: Sequence[Answer], judged: Judged) -> None:
     sql = verdict(built)
     transport = listener.partition("-")[0]
-    key = "request_id" if transport == "http" else "toString(source_port)"
+    key = "request_id" if transport == "http" else "source_port"
     unsure = ", ".join(f"isNull(step_{number})" for number in range(1, len(sql.steps) + 1))
-    rows = {
-        row["call"]: row
-        for row in engine.query(
-            f"SELECT {key} AS call, verdict AS done, denied_by, {sql.columns}, [{unsure}] AS unsure FROM calls "
-            "WHERE attributes['listener'] = {listener:String}",
-            {**sql.parameters, "listener": listener},
-        ).to_pylist()
-    }
+    each = sql.each(f"{key}, verdict, denied_by", "calls WHERE attributes['listener'] = {listener:String}")
+    found = engine.query(f"SELECT *, [{unsure}] AS unsure FROM ({each})", {**sql.parameters, "listener": listener})
+    rows = {str(row[key]): row for row in found.to_pylist()}
     for answer in answers:
         row = rows.get(answer.key)
-        if row is None or row["done"] == "unknown":
+        if row is None or row["verdict"] == "unknown":
             # A request that the proxy did not take as one; it may not even log it.
             assert answer.request is not None and answer.allowed is None, f"no line of {listener} {answer}"
             judged.refused += 1
             continue
-        done = _SEEN[row["done"]]
-        judged.said[f"{transport} {row['done']}"] += 1
-        where = f"{listener} {answer.line} {answer.request or ''}: Envoy {row['done']} ({row['denied_by'] or '-'})"
+        done = _SEEN[row["verdict"]]
+        judged.said[f"{transport} {row['verdict']}"] += 1
+        where = f"{listener} {answer.line} {answer.request or ''}: Envoy {row['verdict']} ({row['denied_by'] or '-'})"
         if answer.allowed is not None and answer.allowed is not done:
             judged.wrong.append(f"{where}, its caller saw {answer.allowed}")
         if row["allowed"] is None:
-            judged.unknown.append(answer.line)
+            judged.unknown.append(answer)
             continue
         step = sql.steps[row["decided_by"] - 1] if row["decided_by"] else None
         if bool(row["allowed"]) is not done:

@@ -11,6 +11,7 @@ Source: Istio, pilot/pkg/security/authz/{builder,model,matcher}, pilot/pkg/model
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Sequence
 
@@ -239,7 +240,7 @@ def _key(key: str, text: str, policy: AuthorizationPolicy, mesh: Mesh) -> Formul
             return Ports(Field.DESTINATION_PORT, ((int(text), int(text)),))
         case "connection.sni":
             return _text(Field.SNI, text)
-        case "request.auth.audiences":
+        case "request.auth.audiences" | "request.auth.presenter":
             return _listed(Attribute(key), text)
         case _ if key.startswith("request.headers["):
             return _text(Attribute(f"request.headers.{key[len('request.headers[') : -1].lower()}"), text)
@@ -262,14 +263,23 @@ def _text(subject: Subject, text: str) -> Formula:
 
 
 def _listed(subject: Subject, text: str) -> Formula:
-    """The same, for any item of a list that is logged with commas."""
+    """The same for a claim that is a text, or a list of texts, which a log shows as JSON."""
+    letter = r'(?:[^"\\]|\\.)'
+    alone = _text(subject, text)
     if text == "*":
-        return Present(subject)
-    if text.startswith("*"):
-        return Matches(subject, f"(.*,)?[^,]*{quoted(text[1:])}(,.*)?")
-    if text.endswith("*"):
-        return Matches(subject, f"(.*,)?{quoted(text[:-1])}[^,]*(,.*)?")
-    return Matches(subject, f"(.*,)?{quoted(text)}(,.*)?")
+        alone, item = both([alone, no(Matches(subject, r"\[.*\]"))]), f"{letter}+"
+    elif text.startswith("*"):
+        item = f"{letter}*{_in_json(text[1:])}"
+    elif text.endswith("*"):
+        item = f"{_in_json(text[:-1])}{letter}*"
+    else:
+        item = _in_json(text)
+    other = f'(?:"{letter}*"|[^",]+)'
+    return either([alone, Matches(subject, rf'\[(?:{other},)*"{item}"(?:,{other})*\]')])
+
+
+def _in_json(text: str) -> str:
+    return quoted(json.dumps(text, ensure_ascii=False)[1:-1])
 
 
 def migrated(principal: str, mesh: Mesh) -> Sequence[str]:
@@ -306,22 +316,20 @@ def _trust_domain(text: str) -> Formula:
 
 
 def _request_principal(text: str) -> Formula:
+    """Issuer and subject of a token, logged with a slash between them: the last one. `-` is what a token has not."""
     subject = Attribute("request.auth.principal")
     issuer, slash, name = text.rpartition("/")
     if text == "*":
-        return Matches(subject, ".+/.+")
-    if text.startswith("*"):
-        if not slash:
-            return Matches(subject, f".+/.*{quoted(text[1:])}")
-        ending = ".+" if issuer == "*" else f".*{quoted(issuer[1:])}"
-        return Matches(subject, f"{ending}/{quoted(name)}")
-    if text.endswith("*"):
-        if not slash:
-            return Matches(subject, f"{quoted(text[:-1])}.*/.+")
-        ending = ".+" if name == "*" else f"{quoted(name[:-1])}.*"
-        return Matches(subject, f"{quoted(issuer)}/{ending}")
-    # Without an issuer it would need an empty subject, which no token has.
-    return Equals(subject, (text,)) if slash else FALSE
+        regex = ".+/[^/]+"
+    elif text.startswith("*"):
+        ending = f".*{quoted(issuer[1:])}" if issuer not in ("", "*") else ".+"
+        regex = f"{ending}/{quoted(name)}" if slash else f".+/[^/]*{quoted(text[1:])}"
+    elif text.endswith("*"):
+        begin = f"{quoted(name[:-1])}[^/]*" if name != "*" else "[^/]+"
+        regex = f"{quoted(issuer)}/{begin}" if slash else f"{quoted(text[:-1])}.*/[^/]+"
+    else:
+        return Equals(subject, (text if slash else f"{text}/",))
+    return both([Matches(subject, regex), no(Matches(subject, "-/.*|.*/-"))])
 
 
 def _starred(text: str, any_text: str) -> str:

@@ -7,6 +7,7 @@ mapping: a field that was not logged is missing, one that was logged as absent i
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -159,9 +160,8 @@ def _key_matches(key: str, text: str, policy: AuthorizationPolicy, mesh: Mesh, c
         name = call.get("sni")
         # Envoy's way to log a name that no host has: what it was is not to be told from it.
         return _text_matches(None if name and name.startswith("invalid:") else name, text)
-    if key == "request.auth.audiences":
-        logged = _attribute(call, key)
-        return None if logged is None else any(_text_matches(one, text) for one in logged.split(","))
+    if key in ("request.auth.audiences", "request.auth.presenter"):
+        return _claim_matches(_attribute(call, key), text)
     if key.startswith("request.auth.claims"):
         return None
     if key.startswith("request.headers["):
@@ -290,31 +290,38 @@ def _trust_domain(found: str, wanted: str, mesh: Mesh) -> bool:
 
 
 def _request_principal_matches(logged: str | None, text: str) -> Truth:
-    if "/" not in text and "*" not in (text[0], text[-1]):
-        return False  # an issuer without a subject, which no token is
+    """Issuers hold slashes, subjects do not: so the last slash parts them, in policies and in logs."""
     if logged is None:
         return None
-    # Issuers hold slashes, and so may subjects: any place of the last one is tried.
-    for at in [at for at, letter in enumerate(logged) if letter == "/"]:
-        issuer, subject = logged[:at], logged[at + 1 :]
-        if issuer and subject and _issued(issuer, subject, text):
-            return True
-    return False
-
-
-def _issued(issuer: str, subject: str, text: str) -> bool:
-    if text == "*":
-        return True
+    issuer, slash, subject = logged.rpartition("/")
+    if not slash or logged.startswith("-/") or logged.endswith("/-"):
+        return False  # no token, or one without an issuer or a subject
     wanted_issuer, slash, wanted_subject = text.rpartition("/")
+    if text == "*":
+        return issuer != "" and subject != ""
     if text[0] == "*":
         if not slash:
-            return subject.endswith(text[1:])
-        return (wanted_issuer == "*" or issuer.endswith(wanted_issuer[1:])) and subject == wanted_subject
+            return issuer != "" and subject.endswith(text[1:])
+        return issuer != "" and issuer.endswith(wanted_issuer[1:]) and subject == wanted_subject
     if text[-1] == "*":
         if not slash:
-            return issuer.startswith(text[:-1])
-        return issuer == wanted_issuer and (wanted_subject == "*" or subject.startswith(wanted_subject[:-1]))
-    return bool(slash) and f"{issuer}/{subject}" == text
+            return issuer.startswith(text[:-1]) and subject != ""
+        if wanted_subject == "*":
+            return issuer == wanted_issuer and subject != ""
+        return issuer == wanted_issuer and subject.startswith(wanted_subject[:-1])
+    if not slash:
+        return issuer == text and subject == ""
+    return (issuer, subject) == (wanted_issuer, wanted_subject)
+
+
+def _claim_matches(logged: str | None, text: str) -> Truth:
+    """A claim is a text, or a list of them; of a list any text may match."""
+    if logged is None:
+        return None
+    if logged.startswith("[") and logged.endswith("]"):
+        items: list[object] = json.loads(logged)
+        return any(isinstance(one, str) and _text_matches(one, text) for one in items)
+    return _text_matches(logged, text)
 
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()+,;:@=*")

@@ -53,7 +53,10 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "namespaces": ("shop", "batch", "shop*", "*", "s*p", "sh.p", "*-a"),
     "serviceAccounts": ("web", "batch/report", "shop/web", "r.port"),
     "trustDomains": ("cluster.local", "*", "*.example", "prod.example", "cluster*", "c.uster.local"),
-    "requestPrincipals": ("https://id.example/ann", "*", "*/ann", "https://id.example/*", "*nn", "https://*", "plain"),
+    "requestPrincipals": (
+        *("https://id.example/ann", "*", "*/ann", "https://id.example/*", "*nn", "https://*", "plain"),
+        *("*.example/ann", "https://id.example/a*", "pl*"),
+    ),
     "ipBlocks": ("10.0.0.0/8", "10.1.2.3", "::/0", "fd00::/8", "0.0.0.0/0"),
     "remoteIpBlocks": ("203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32"),
     "hosts": ("orders.shop:8080", "ORDERS.shop", "*.shop", "orders*", "*"),
@@ -89,9 +92,12 @@ CALL_VALUES: Mapping[str, tuple[Any, ...]] = {
 }
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "request.headers.x-team": ("red", "blue", "", "-", "r'e\\d"),
-    "request.auth.principal": ("https://id.example/ann", "https://id.example/bob", "", "plain/ann", "noslash"),
-    "request.auth.audiences": ("shop", "shop,bank", "", "bank.example"),
-    "request.auth.presenter": ("web", ""),
+    "request.auth.principal": (
+        *("https://id.example/ann", "https://id.example/bob", "", "plain/ann", "noslash"),
+        *("-/-", "plain/", "https://id.example/-", "https:/x/ann"),
+    ),
+    "request.auth.audiences": ("shop", '["shop","bank"]', "", "bank.example", "[]", '[""]', '["x,\\"shop",1,"bak"]'),
+    "request.auth.presenter": ("web", "", '["web"]'),
     "experimental.envoy.filters.x[key]": ("on", ""),
     "downstream_peer_fingerprint_256": ("5f3a", "", "-"),
 }
@@ -105,7 +111,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "source.serviceAccount": VALUES["serviceAccounts"],
     "source.trustDomain": VALUES["trustDomains"],
     "request.auth.principal": VALUES["requestPrincipals"],
-    "request.auth.audiences": ("shop", "b*", "*k", "*"),
+    "request.auth.audiences": ("shop", "b*", "*k", "*", '*"shop'),
     "request.auth.presenter": ("web", "*"),
     "request.auth.claims[group]": ("admin",),
     "destination.port": VALUES["ports"],

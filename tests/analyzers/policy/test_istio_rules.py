@@ -62,6 +62,14 @@ def judged(engine: Engine, given: list[AuthorizationPolicy], call: dict[str, Any
     return expected.verdict, f"{expected.policy}[{expected.rule}]" if expected.policy else None
 
 
+AUDIENCE_SHOP = "when: [{key: request.auth.audiences, values: [shop]}]"
+
+
+def with_token(rule: str, **logged: str) -> tuple[list[str], dict[str, Any]]:
+    """An ALLOW policy of one rule, and a call whose line tells these of its token."""
+    return [f"{{rules: [{{{rule}}}]}}"], {**CALL, "attributes": {f"request.auth.{k}": v for k, v in logged.items()}}
+
+
 ANY_PEER = "{rules: [{from: [{source: {principals: ['*']}}]}]}"
 OTHER_PEER = {**CALL, "tls": "tls", "source_principal": ""}
 ALLOW_WEB = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}]}"
@@ -173,6 +181,23 @@ ALLOW_WEB = "{rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/we
             ["{rules: [{when: [{key: 'request.headers[x-team]', values: ['*']}]}]}"],
             {**CALL, "attributes": {"request.headers.x-team": "-"}},
             ("deny", None),
+        ),
+        # Tokens: the last slash parts issuer and subject, `-` is what a token has not, lists are JSON.
+        (*with_token("from: [{source: {requestPrincipals: ['*']}}]", principal="-/-"), ("deny", None)),
+        (*with_token("from: [{source: {notRequestPrincipals: ['*']}}]", principal="-/-"), ("allow", "shop/p0[0]")),
+        (
+            *with_token("from: [{source: {requestPrincipals: ['https://*']}}]", principal="https://id/ann"),
+            ("deny", None),
+        ),
+        (*with_token("from: [{source: {requestPrincipals: [plain]}}]", principal="plain/"), ("allow", "shop/p0[0]")),
+        (*with_token("from: [{source: {requestPrincipals: [plain]}}]", principal="plain/-"), ("deny", None)),
+        (*with_token(AUDIENCE_SHOP, audiences='["bank","shop"]'), ("allow", "shop/p0[0]")),
+        (*with_token(AUDIENCE_SHOP, audiences="bank,shop"), ("deny", None)),
+        (*with_token(AUDIENCE_SHOP, audiences='["x\\",\\"shop"]'), ("deny", None)),
+        (*with_token("when: [{key: request.auth.audiences, values: ['*']}]", audiences="[]"), ("deny", None)),
+        (
+            *with_token("when: [{key: request.auth.presenter, values: ['w*']}]", presenter='["web"]'),
+            ("allow", "shop/p0[0]"),
         ),
         # Unknown only where it matters.
         (
