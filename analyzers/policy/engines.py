@@ -6,13 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from analyzers.policy.consul import compile as consul
+from analyzers.policy.consul.model import Settings as ConsulSettings
+from analyzers.policy.consul.read import KINDS as CONSUL_KINDS
 from analyzers.policy.documents import Value
 from analyzers.policy.formula import Program, Transport
 from analyzers.policy.istio import engine as istio
+from analyzers.policy.kubernetes import compile as kubernetes
+from analyzers.policy.kubernetes.read import KINDS as KUBERNETES_KINDS
+from analyzers.policy.linkerd import engine as linkerd
+from analyzers.policy.smi import compile as smi
+from analyzers.policy.smi.model import Settings as SmiSettings
+from analyzers.policy.smi.read import KINDS as SMI_KINDS
 from analyzers.policy.workloads import Cluster, Workload
 
-Judge = Literal["sidecar", "waypoint", "ztunnel"]
-"""Whose verdict it is: of the proxy beside (or of) the workload, of its waypoint, of its node's ztunnel."""
+Judge = Literal["sidecar", "gateway", "waypoint", "ztunnel", "nobody"]
+"""Whose verdict it is: of the proxy beside the workload, of the gateway that the workload is, of its waypoint, of its
+node's ztunnel; or nobody's, where it is known to have no proxy."""
 Reader = Callable[[Value, str], Any]
 MESHES = frozenset({"istio", "linkerd", "consul", "osm"})
 """Values of `calls.mesh` that name a mesh with policies of its own; other lines may be of any."""
@@ -43,16 +53,40 @@ class PolicyEngine:
     program: Callable[[Sequence[Any], Place, Cluster], Program | None]
     """What its documents decide at a place; None where they do not govern it."""
 
-    def governs(self, mesh: str) -> bool:
-        """Whether lines with this value of `calls.mesh` are judged by it."""
-        return not self.mesh or mesh == self.mesh or (mesh not in MESHES and mesh not in FLOWS)
+    def governs(self, place: Place) -> bool:
+        """Whether what arrives there is judged by it."""
+        if not self.mesh:
+            return True
+        own = place.mesh == self.mesh or (place.mesh not in MESHES and place.mesh not in FLOWS)
+        return own and place.judge != "nobody"
+
+
+def _istio(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+    del cluster
+    return istio.program(documents, place.workload, place.transport, place.judge)
+
+
+def _linkerd(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+    return linkerd.program(documents, place.workload, cluster, place.transport)
+
+
+def _consul(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+    return consul.program(documents, place.workload, cluster, ConsulSettings(), place.transport)
+
+
+def _smi(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+    return smi.program(documents, place.workload, cluster, SmiSettings(), place.transport)
+
+
+def _kubernetes(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+    return kubernetes.program(documents, place.workload, cluster, place.transport)
 
 
 ENGINES: Sequence[PolicyEngine] = (
-    PolicyEngine(
-        "istio",
-        istio.KINDS,
-        "istio",
-        lambda documents, place, _: istio.program(documents, place.workload, place.transport, place.judge),
-    ),
+    PolicyEngine("istio", istio.KINDS, "istio", _istio),
+    PolicyEngine("linkerd", linkerd.KINDS, "linkerd", _linkerd),
+    PolicyEngine("consul", CONSUL_KINDS, "consul", _consul),
+    PolicyEngine("smi", SMI_KINDS, "osm", _smi),
+    PolicyEngine("kubernetes", KUBERNETES_KINDS, "", _kubernetes),
 )
+"""In the order in which they are named as the deciding one, where several judge the same call."""

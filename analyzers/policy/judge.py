@@ -95,14 +95,7 @@ def judged(window: Window, group: Group, wanted: Wanted) -> tuple[pa.Table, Verd
     """
     holes = Parameters()
     told = verdict(*group.programs, parameters=holes)
-    where = " AND ".join(
-        (
-            f"ts >= {holes.hole('DateTime64(6)', window.since)} AND ts < {holes.hole('DateTime64(6)', window.until)}",
-            f"log_type IN {holes.hole('Array(String)', COUNTED_LOG_TYPES)} AND weight > 0",
-            f"({' OR '.join(_rows(group.places, holes))})",
-        )
-    )
-    source = f"{_with_callers(told, window.inventory, holes)} WHERE {where}"
+    source = f"{_with_callers(told, window.inventory, holes)} WHERE {arrived(window, group, holes)}"
     if not wanted.sums:
         sql = told.each(wanted.keys, source)
     elif len(told.inputs) <= MOST_INPUTS:
@@ -110,6 +103,17 @@ def judged(window: Window, group: Group, wanted: Wanted) -> tuple[pa.Table, Verd
     else:
         sql = _summed(told, wanted, source)
     return window.engine.query(sql, told.parameters), told
+
+
+def arrived(window: Window, group: Group, holes: Parameters) -> str:
+    """A condition on `calls`: those of the window that arrived at the places of a group."""
+    return " AND ".join(
+        (
+            f"ts >= {holes.hole('DateTime64(6)', window.since)} AND ts < {holes.hole('DateTime64(6)', window.until)}",
+            f"log_type IN {holes.hole('Array(String)', COUNTED_LOG_TYPES)} AND weight > 0",
+            f"({' OR '.join(_rows(group.places, holes))})",
+        )
+    )
 
 
 def _summed(told: Verdict, wanted: Wanted, source: str) -> str:

@@ -1,0 +1,1 @@
+"""Policies that let pass what was seen to be in order, and nothing else."""
