@@ -14,6 +14,7 @@ from storage.engine import Engine
 from tests.analyzers.policy.linkerd_documents import (
     CALL,
     DENIED,
+    DENYING,
     ORDERS,
     PLAINTEXT,
     SERVER,
@@ -244,6 +245,7 @@ def test_where_it_is_not_known_which_route_decides_what_all_agree_on_is(engine: 
     by_header = route("a", "[{matches: [{headers: [{name: x, value: '1'}]}]}]")
     open_to_all = [policy("all-a", "HTTPRoute a"), policy("all-b", "HTTPRoute any")]
     assert judged(engine, read(SERVER, by_header, ANY, *open_to_all), STRANGER) == "allow"
+    assert judged(engine, read(SERVER, by_header, ANY, *open_to_all), STRANGER, cluster=DENYING) == "allow"
     assert judged(engine, read(SERVER, by_header, ANY, open_to_all[1]), STRANGER) == "unknown"
     assert judged(engine, read(SERVER, by_header, ANY), STRANGER).startswith("deny")
 
