@@ -1,6 +1,7 @@
 """The demo: a simulated mesh through the real pipeline, and the map held against what really happened.
 
 World.messages ──► batches ──► the ingest loop (format=auto) ──► derive ──► service_map ──► compare with the truth
+World.policies ──► the set that holds from the world's begin on
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,8 @@ import pyarrow as pa
 from analyzers.dependencies.derive import GoOn
 from analyzers.dependencies.model import ServiceMap
 from analyzers.dependencies.service_map import service_map
+from analyzers.policy.policy_set import read_set
+from analyzers.policy.store import load_set
 from collector.clock import Clock
 from collector.contract import Batch, DeadLetter
 from collector.ingest.counters import Counts
@@ -30,12 +33,18 @@ from collector.sources.source import Cut, Lease, Source
 from eastwatch.follow_up import follow_up, settled
 from eastwatch.settings import Settings
 from eastwatch.world import Message, World
+from eastwatch.world.incidents import Incident
+from eastwatch.world.policies import FILE
+from eastwatch.world.policy_incident import StolenAccount
 from storage.engine import Engine
 
 BATCH_BYTES = 16 << 20
 """A batch is cut when its messages reach this size."""
 LIVE_MESSAGES = 2_000
 """Most messages that are handed on at once while running live."""
+
+INCIDENT_AFTER = timedelta(minutes=80)
+"""When somebody makes use of a stolen account, from the begin of the demo's world on."""
 
 COMPARED = ("requests", "attempts", "errors", "denied", "mtls_share", "statuses", "protocol", "direction")
 """What is compared of an edge beside its existence."""
@@ -59,13 +68,14 @@ def run(
     clock: Clock,
     at: datetime | None = None,
 ) -> Story:
-    """Load the inventory as of `at` (default: the world's end), ingest `messages`, derive, and read the map.
+    """Load policies and the inventory as of `at` (default: the world's end), ingest `messages`, derive, read the map.
 
     Raises:
         CollectorError, StorageError: what the command line tells in one line.
     """
     began = time.monotonic()
     load_inventory(engine, world, clock, at)
+    load_policies(engine, world, clock)
     loop = make_loop(engine, MemorySource("demo", batches(messages)), settings, clock)
     loop.run()
     counts = loop.counters.snapshot()
@@ -98,6 +108,17 @@ def make_loop(
 def load_inventory(engine: Engine, world: World, clock: Clock, at: datetime | None = None) -> None:
     """What the world's API server says, as of `at` (default: the world's end)."""
     load(engine, {"the demo's inventory": world.inventory(at)}, cluster="", loaded_at=clock.now())
+
+
+def load_policies(engine: Engine, world: World, clock: Clock) -> None:
+    """The policies of the world's mesh, as they hold from its begin on."""
+    begin = datetime.fromtimestamp(world.start_us / 1e6, UTC)
+    load_set(engine, read_set({FILE: world.policies()}), begin, clock.now())
+
+
+def incidents(start: datetime) -> Sequence[Incident]:
+    """What goes wrong on purpose in the demo's world that begins at `start`."""
+    return (StolenAccount(start + INCIDENT_AFTER),)
 
 
 def batches(messages: Iterable[Message], size_bytes: int = BATCH_BYTES) -> Iterator[Batch]:

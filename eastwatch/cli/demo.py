@@ -23,10 +23,10 @@ from collector.clock import SystemClock
 from eastwatch.cli.context import ConfigOption, Globals, JsonOption, settings_of
 from eastwatch.cli.ingest import signals
 from eastwatch.cli.progress import shown
-from eastwatch.demo import LiveSource, Story, compare, load_inventory, make_loop, run
+from eastwatch.demo import LiveSource, Story, compare, incidents, load_inventory, make_loop, run
 from eastwatch.demo_changes import ChangesFound, compare_changes
 from eastwatch.settings import Settings
-from eastwatch.world import Message, World
+from eastwatch.world import START, Message, World
 from eastwatch.world.shop_changes import SHOP_CHANGES
 from storage.connect import open_store
 from storage.engine import Engine
@@ -73,7 +73,8 @@ def demo(
         stack.callback(engine.close)
         migrate(engine)
         if once:
-            _once(engine, World(seed, duration=TOLD, changes=SHOP_CHANGES), settings, as_json=as_json, kept=data)
+            world = World(seed, duration=TOLD, incidents=incidents(START), changes=SHOP_CHANGES)
+            _once(engine, world, settings, as_json=as_json, kept=data)
         else:
             _live(engine, seed, settings, directory)
 
@@ -112,7 +113,8 @@ def _live(engine: Engine, seed: int, settings: Settings, directory: Path) -> Non
     """Two hours up to now at once, then as time goes by, until Ctrl-C."""
     clock = SystemClock()
     now = clock.now().replace(second=0, microsecond=0)
-    world = World(seed, now - TOLD, LIVE_FOR, changes=SHOP_CHANGES)
+    start = now - TOLD
+    world = World(seed, start, LIVE_FOR, incidents=incidents(start), changes=SHOP_CHANGES)
     messages = world.messages()
     now_us = int(now.timestamp()) * 1_000_000
     future: list[Message] = []

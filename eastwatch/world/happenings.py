@@ -121,6 +121,8 @@ class Calls:
     """The caller's sidecar used no mutual TLS, although it could."""
     failed_attempt: bool = False
     """First attempts that the caller's sidecar repeated: only the callee's side speaks of them."""
+    incident: str = ""
+    """Name of the incident that they belong to."""
 
     @property
     def secured(self) -> bool:

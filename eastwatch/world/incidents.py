@@ -1,7 +1,8 @@
-"""What may go wrong in a world on purpose. None is built yet: this is the seam at which incidents plug in.
+"""What may go wrong in a world on purpose: the seam at which incidents plug in.
 
 An incident changes the topology before the world starts (a journey that probes, a service nobody knows, a new edge) or
-stretches the time that code takes (a slow version), and says in the truth what it did.
+stretches the time that code takes (a slow version), and says in the truth what it did. Calls that bear its name are
+counted there. Built: `policy_incident`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from eastwatch.world.model import Operation, Topology
 class Incident(Protocol):
     """One thing that goes wrong. Implementations are pure: the same arguments give the same answer."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What its calls bear, and the truth calls it."""
+        ...
 
     def extend(self, topology: Topology, start_us: int) -> Topology:
         """The topology with what the incident adds; `start_us` is the begin of the world, microseconds since 1970."""

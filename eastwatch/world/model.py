@@ -128,6 +128,8 @@ class Call:
     faults: Faults = NOTHING_WRONG
     plaintext: bool = False
     """The caller's sidecar is told to do without mutual TLS."""
+    incident: str = ""
+    """Name of the incident that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,10 @@ class Pool:
     unreachable: float = 0.0
     denied: float = 0.0
     policy: str = "none"
+    active_us: tuple[int, int] | None = None
+    """Opened only between these times (microseconds since 1970); None = always."""
+    incident: str = ""
+    """Name of the incident that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)

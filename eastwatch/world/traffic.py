@@ -123,6 +123,10 @@ class Traffic:
         self._walk.call(journey.call, frame, at_us)
 
     def _connect(self, pool: Pool, start_us: int, end_us: int) -> None:
+        if pool.active_us is not None:
+            start_us, end_us = max(start_us, pool.active_us[0]), min(end_us, pool.active_us[1])
+            if start_us >= end_us:
+                return
         source, destination = self._topology.service(pool.source), self._topology.service(pool.destination)
         n = int(self._draw.rng.poisson(pool.per_minute * self._scale * (end_us - start_us) / 60e6))
         if n == 0:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from eastwatch.world.happenings import GRPC_ERRORS, Calls, Connections, Deliveries, Happenings, Ints, Outcome, Queries
 from eastwatch.world.model import External, Place, Service, Topology
 
+Mask = NDArray[np.bool_]
+
 _NOTHING = np.zeros(0, np.int64)
 
 
@@ -68,12 +70,28 @@ class _Edge:
         return bool(self.logged.requests or self.traced.requests)
 
 
+@dataclass(slots=True)
+class Done:
+    """What an incident did with one operation of one callee: `operation` is `METHOD path`, empty for connections.
+
+    `policy` is what the callee's lines name where they refuse.
+    """
+
+    source: str
+    destination: str
+    operation: str
+    policy: str | None
+    let_through: int = 0
+    refused: int = 0
+
+
 class Truth:
     """Accumulates the truth over slices."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._edges: dict[tuple[str, str], _Edge] = {}
+        self._done: dict[str, dict[tuple[str, str, str], Done]] = {}
 
     def add(self, happenings: Happenings) -> None:
         """Count what happened."""
@@ -96,6 +114,25 @@ class Truth:
         """Every edge with its numbers, ordered by its ends."""
         return [_document(*ends, edge) for ends, edge in sorted(self._edges.items()) if edge.seen]
 
+    def done(self, incident: str) -> list[Done]:
+        """What reached a callee of an incident's calls, by callee and operation; nothing for others."""
+        return [done for _, done in sorted(self._done.get(incident, {}).items())]
+
+    def seen_us(self, source: str, destination: str) -> tuple[int, int]:
+        """When the first and the last request of an edge began, microseconds since 1970."""
+        edge = self._edges[source, destination]
+        tally = edge.logged if edge.logged.requests else edge.traced
+        return tally.first_us, tally.last_us
+
+    def _note(self, incident: str, source: str, destination: str, operation: str, policy: str, denied: Mask) -> None:
+        """The outcomes of an incident's calls that reached the callee."""
+        refused = int(denied.sum())
+        known = self._done.setdefault(incident, {})
+        done = known.setdefault((source, destination, operation), Done(source, destination, operation, None))
+        done.policy = policy if refused else done.policy
+        done.let_through += len(denied) - refused
+        done.refused += refused
+
     def _edge(self, source: Service, destination: Place) -> _Edge:
         key = (source.id, destination.id)
         if key not in self._edges:
@@ -113,6 +150,10 @@ class Truth:
         callee_reports = isinstance(destination, Service) and destination.meshed and destination.logs
         if callee_reports:
             self._received(edge, calls)
+        if calls.incident:
+            operation = f"{calls.operation.method} {calls.operation.path.partition('?')[0]}"
+            denied = calls.outcome[calls.callee_pod >= 0] == Outcome.DENIED
+            self._note(calls.incident, source.id, destination.id, operation, calls.policy, denied)
         if calls.client_spans is not None:
             edge.evidence.add("trace")
             self._client_spans(edge, calls)
@@ -174,6 +215,10 @@ class Truth:
         destination = connections.destination
         edge = self._edge(connections.source, destination)
         edge.evidence |= {"log", "metric"}
+        pool = connections.pool
+        if pool.incident:
+            denied = connections.outcome[connections.callee_pod >= 0] == Outcome.DENIED
+            self._note(pool.incident, pool.source, pool.destination, "", pool.policy, denied)
         edge.logged.errors += int((connections.outcome == Outcome.UNREACHABLE).sum())
         edge.logged.add(
             "tcp",

@@ -172,6 +172,7 @@ class Walk:
             ports=self._draw.rng.integers(32_768, 61_000, (n, 3)),
             visitors=caller.visitors,
             plaintext=step.plaintext,
+            incident=step.incident,
         )
         calls.callee_pod[NOT_REACHED[outcome]] = -1
         if caller.trace is not None and caller.span is not None:
@@ -283,6 +284,7 @@ class Walk:
             ports=self._draw.rng.integers(32_768, 61_000, (n, 3)),
             plaintext=calls.plaintext,
             failed_attempt=True,
+            incident=calls.incident,
         )
         if place.traced:
             begin_us = first.server_start_us + 150

@@ -20,6 +20,7 @@ from eastwatch.world.incidents import Incident
 from eastwatch.world.inventory import kubernetes_list
 from eastwatch.world.metrics import MetricShipper
 from eastwatch.world.model import Topology
+from eastwatch.world.policies import shop_policies
 from eastwatch.world.shipping import LogShipper, Message
 from eastwatch.world.shop import SHOP
 from eastwatch.world.spans import SpanShipper
@@ -107,10 +108,43 @@ class World:
         at_us = self.end_us if at is None else int(at.timestamp() * 1e6)
         return kubernetes_list(self.cluster, at_us)
 
+    def policies(self) -> bytes:
+        """The policies that hold from the begin to the end of the world, as YAML: those of the demo's shop.
+
+        Raises:
+            KeyError: another topology.
+        """
+        return shop_policies(self.cluster)
+
     def _planned(self) -> Iterator[tuple[str, Sign]]:
         """What was changed on purpose."""
         for change in self.changes:
             yield from ((change.name, sign) for sign in change.signs)
+
+    def _incidents(self) -> Iterator[dict[str, Any]]:
+        """The incidents that have begun; of those that made calls, what became of them at their callees."""
+        for incident in self.incidents:
+            truth, done = incident.truth(), self._truth.done(incident.name)
+            if (truth["since"] or "") >= time_text(self._told_us):
+                continue
+            if done:
+                truth |= {
+                    "let_through": sum(each.let_through for each in done),
+                    "refused": sum(each.refused for each in done),
+                    "calls": [asdict(each) for each in done],
+                }
+            yield truth
+
+    def _intruders(self) -> Iterator[tuple[str, Sign]]:
+        """Edges that incidents made only before the changes came, or only after."""
+        for incident in self.incidents:
+            done = self._truth.done(incident.name)
+            for source, destination in sorted({(each.source, each.destination) for each in done}):
+                first_us, last_us = self._truth.seen_us(source, destination)
+                if first_us >= self.changes_us:
+                    yield incident.name, Sign("edge came", source, destination)
+                elif last_us < self.changes_us:
+                    yield incident.name, Sign("edge went", source, destination)
 
     def _jobs(self) -> Iterator[tuple[str, Sign]]:
         """Jobs that ran only before the changes came, or only after."""
@@ -126,7 +160,9 @@ class World:
         """What happened in the slices that `messages` has told so far; the whole world after its last message.
 
         Keys: `seed`, `since`, `until` (RFC 3339), `nodes`, `edges`, `incidents` and `changes`; an edge has the keys of
-        the map's edges that a world can know, a change those of `eastwatch.world.changes.Sign` and when it came.
+        the map's edges that a world can know, a change those of `eastwatch.world.changes.Sign` and when it came, an
+        incident those of its own `truth`, and if it made calls `let_through`, `refused` and `calls` with the keys of
+        `eastwatch.world.truth.Done`. Incidents that have not begun are left out.
         """
         return {
             "seed": self.seed,
@@ -134,10 +170,10 @@ class World:
             "until": time_text(self._told_us),
             "nodes": self._truth.nodes(),
             "edges": self._truth.edges(),
-            "incidents": [incident.truth() for incident in self.incidents],
+            "incidents": list(self._incidents()),
             "changes": [
                 {"change": change, "at": time_text(self.changes_us), **asdict(sign)}
-                for change, sign in (*self._planned(), *self._jobs())
+                for change, sign in (*self._planned(), *self._jobs(), *self._intruders())
                 if self._told_us > self.changes_us
             ],
         }
