@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from analyzers.policy.engines import ENGINES
+from analyzers.policy.engines import ENGINES, Place
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.policy_set import PolicySet, read_set
 from analyzers.policy.suggest import istio, kubernetes
@@ -83,16 +83,16 @@ def learn(engine: str, observed: Observed, namespaces: Collection[str] = ()) -> 
     maker = MAKERS[engine]
     cluster = observed.inventory.cluster
     made, left = targets(
-        observed, lambda seen: maker.usable(seen, cluster), lambda mesh: governs(engine, mesh), namespaces
+        observed, lambda seen: maker.usable(seen, cluster), lambda place: governs(engine, place), namespaces
     )
     documents = [document for target in made for document in maker.documents(target, cluster)]
     closed = [f"{target.namespace}/{target.name}" for target in made if not target.learnt]
     return Learnt(engine, documents, len(made), closed, left)
 
 
-def governs(engine: str, mesh: str) -> bool:
-    """Whether an engine decides about lines with this `calls.mesh`."""
-    return any(one.governs(mesh) for one in ENGINES if one.name == engine)
+def governs(engine: str, place: Place) -> bool:
+    """Whether an engine decides about calls that arrive there."""
+    return any(one.governs(place) for one in ENGINES if one.name == engine)
 
 
 class _Plain(yaml.SafeDumper):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analyzers.policy.engines import Place
 from analyzers.policy.judge import Group, Window, arrived
 from analyzers.policy.judging import Interval, prepare
 from analyzers.policy.nodes import ENDS, Nodes
@@ -77,13 +78,13 @@ def openness(
     """
     by_identity = MAKERS[of].by_identity
 
-    def is_meant(namespace: str, mesh: str) -> bool:
-        return governs(of, mesh) and (not namespaces or namespace in namespaces)
+    def is_meant(place: Place) -> bool:
+        return governs(of, place) and (not namespaces or place.workload.namespace in namespaces)
 
     def caller(seen: Seen) -> str:
         return seen.principal if by_identity else seen.caller
 
-    seen = [one for one in observed.seen if not one.gateway and is_meant(one.place.workload.namespace, one.place.mesh)]
+    seen = [one for one in observed.seen if not one.gateway and is_meant(one.place)]
     sources = sorted({caller(one) for one in seen})
     operations = {(one.destination, one.shown_operation) for one in seen}
     used = len({(caller(one), one.destination, one.shown_operation) for one in seen if one.legitimate})
@@ -94,11 +95,7 @@ def openness(
     unsure: set[tuple[str, str, int]] = set()
     judging = prepare(engine, [Interval(policies, observed.since, observed.until)], ungoverned=True)
     for window, group in judging.groups:
-        places = [
-            found
-            for found in group.places
-            if found.columns[_REPORTER] != "gateway" and is_meant(found.place.workload.namespace, found.place.mesh)
-        ]
+        places = [found for found in group.places if found.columns[_REPORTER] != "gateway" and is_meant(found.place)]
         if not places:
             continue
         for row in _tried(window, Group(group.programs, tuple(places)), sources, by_identity):

@@ -104,13 +104,13 @@ class _Found:
 
 
 def targets(
-    observed: Observed, usable: Usable, governs: Callable[[str], bool], namespaces: Collection[str]
+    observed: Observed, usable: Usable, governs: Callable[[Place], bool], namespaces: Collection[str]
 ) -> tuple[Sequence[Target], Sequence[LeftOut]]:
     """The destinations of which policies can be made.
 
     Args:
         usable: what the engine can make of a call.
-        governs: whether lines of this `calls.mesh` are the engine's.
+        governs: whether the engine decides about what arrives there.
         namespaces: of destinations; none = all.
 
     Returns: targets by namespace and name; and what was left out, most calls first. A destination of whose calls in
@@ -121,7 +121,7 @@ def targets(
     left: Counter[tuple[Reason, str, str, str]] = Counter()
     for one in observed.seen:
         place = one.place
-        if not governs(place.mesh) or (namespaces and place.workload.namespace not in namespaces):
+        if not governs(place) or (namespaces and place.workload.namespace not in namespaces):
             continue
         if one.gateway:
             _leave(left, one, "gateway")
