@@ -8,8 +8,8 @@ Pods that were alive while the calls were made count; of a workload that had non
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -44,15 +44,7 @@ class Inventory:
         found = found or self.services.get((namespace, service))
         if found is None:
             return Workload(namespace, workload, service)
-        return Workload(
-            namespace,
-            found.name,
-            service or found.service,
-            found.labels,
-            found.accounts,
-            found.ports,
-            found.annotations,
-        )
+        return replace(found, service=service or found.service)
 
 
 def read_inventory(engine: Engine, since: datetime, until: datetime) -> Inventory:
@@ -100,7 +92,12 @@ def _workload(namespace: str, name: str, pods: Rows) -> Workload:
         accounts=tuple(sorted({pod["service_account"] or "default" for pod in alive})),
         ports={called: tuple(sorted(numbers)) for called, numbers in sorted(ports.items())},
         annotations=_distinct(dict(pod["annotations"]) for pod in alive),
+        has_proxy=_agreed({bool(pod["has_sidecar"]) for pod in alive}),
     )
+
+
+def _agreed(found: Set[bool]) -> bool | None:
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _distinct(found: Iterable[Labels]) -> tuple[Labels, ...]:

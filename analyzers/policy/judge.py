@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from analyzers.policy.formula import Field, Program
 from analyzers.policy.inventory import Inventory
-from analyzers.policy.places import COLUMNS, Found
+from analyzers.policy.places import COLUMNS, END_BIT, FLAGS_BIT, Found
 from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.sql import Parameters, Verdict, verdict
 from storage.engine import Engine
@@ -95,7 +95,7 @@ def judged(window: Window, group: Group, wanted: Wanted) -> tuple[pa.Table, Verd
     """
     holes = Parameters()
     told = verdict(*group.programs, parameters=holes)
-    source = f"{_with_callers(told, window.inventory, holes)} WHERE {arrived(window, group, holes)}"
+    source = f"{_calls(group, told, window.inventory, holes)} WHERE {arrived(window, group, holes)}"
     if not wanted.sums:
         sql = told.each(wanted.keys, source)
     elif len(told.inputs) <= MOST_INPUTS:
@@ -125,35 +125,49 @@ def _summed(told: Verdict, wanted: Wanted, source: str) -> str:
 
 def _rows(places: Sequence[Found], holes: Parameters) -> Iterator[str]:
     """Conditions for the rows of places: by base edge where there is one."""
-    edges: dict[bool, set[int]] = {}
+    edges: dict[tuple[bool, bool], set[int]] = {}
     for found in places:
         if found.base_edge_id:
-            edges.setdefault(found.tcp, set()).add(found.base_edge_id)
-    for tcp, ids in sorted(edges.items()):
-        yield f"(base_edge_id IN {holes.hole('Array(UInt64)', tuple(sorted(ids)))} AND {_is_tcp(tcp)})"
+            edges.setdefault((found.tcp, found.ztunnel), set()).add(found.base_edge_id)
+    for kind, ids in sorted(edges.items()):
+        yield f"(base_edge_id IN {holes.hole('Array(UInt64)', tuple(sorted(ids)))} AND {_of_kind(*kind)})"
     for found in places:
         if not found.base_edge_id:
             named = " AND ".join(
                 f"{name} = {holes.hole('String', text)}" for name, text in zip(COLUMNS, found.columns, strict=True)
             )
-            yield f"(base_edge_id = 0 AND {_is_tcp(found.tcp)} AND {named})"
+            yield f"(base_edge_id = 0 AND {_of_kind(found.tcp, found.ztunnel)} AND {named})"
 
 
-def _is_tcp(tcp: bool) -> str:
-    return f"protocol {'IN' if tcp else 'NOT IN'} ('tcp', 'tls')"
+def _of_kind(tcp: bool, ztunnel: bool) -> str:
+    if not tcp:
+        return "protocol NOT IN ('tcp', 'tls')"
+    own = f"(mesh = 'istio' AND protocol = 'tcp' AND NOT bitTest(logged, {FLAGS_BIT}) AND bitTest(logged, {END_BIT}))"
+    return f"protocol IN ('tcp', 'tls') AND {'' if ztunnel else 'NOT '}{own}"
 
 
-def _with_callers(told: Verdict, inventory: Inventory, holes: Parameters) -> str:
-    """`calls`, or where policies ask for the caller's workload, with what the inventory knows by its address."""
-    asked = {Field.SOURCE_WORKLOAD, Field.SOURCE_NAMESPACE}
-    if asked.isdisjoint(told.fields) or not inventory.addresses:
-        return "calls"
-    addresses = holes.hole("Array(String)", tuple(inventory.addresses))
-    owners = holes.hole("Array(String)", tuple(inventory.addresses.values()))
-    shown = "replaceRegexpOne(toString(source_ip), '^::ffff:', '')"
-    owner = f"transform({shown}, {addresses}, {owners}, '/')"
-    unknown = "(source_namespace = '' OR source_workload = '')"
-    return (
-        f"(SELECT * REPLACE (if({unknown}, splitByChar('/', {owner})[1], source_namespace) AS source_namespace, "
-        f"if({unknown}, splitByChar('/', {owner})[2], source_workload) AS source_workload) FROM calls)"
-    )
+def _calls(group: Group, told: Verdict, inventory: Inventory, holes: Parameters) -> str:
+    """`calls` as the judge saw them.
+
+    A gateway's line tells of the connection that it made; to which of its own ports its client came, and how, it does
+    not. Callers whose workload policies ask for, and lines do not say, are those of the inventory, by their address.
+    """
+    replaced: dict[str, str] = {}
+    if any(found.place.judge == "gateway" for found in group.places):
+        replaced |= {"destination_port": "toUInt16(0)", "destination_ip": "toIPv6('::')", "tls": "'unknown'"}
+    asked = {Field.SOURCE_WORKLOAD, Field.SOURCE_NAMESPACE, Field.CALLER}
+    if not asked.isdisjoint(told.fields) and inventory.addresses:
+        addresses = holes.hole("Array(String)", tuple(inventory.addresses))
+        owners = holes.hole("Array(String)", tuple(inventory.addresses.values()))
+        shown = "replaceRegexpOne(toString(source_ip), '^::ffff:', '')"
+        owner = f"transform({shown}, {addresses}, {owners}, '')"
+        unknown = f"((source_namespace = '' OR source_workload = '') AND {owner} != '')"
+        for at, name in enumerate(("source_namespace", "source_workload"), 1):
+            replaced[name] = f"if({unknown}, splitByChar('/', {owner})[{at}], source_calls.{name})"
+    # Rows are sorted by base edge: all else is read of those that are left.
+    ids = sorted({found.base_edge_id for found in group.places})
+    calls = f"calls PREWHERE base_edge_id IN {holes.hole('Array(UInt64)', tuple(ids))}"
+    if not replaced:
+        return calls
+    columns = ", ".join(f"{expression} AS {name}" for name, expression in replaced.items())
+    return f"(SELECT * REPLACE ({columns}) FROM {calls.replace('calls', 'calls AS source_calls', 1)})"

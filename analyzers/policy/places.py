@@ -6,24 +6,26 @@ counts only where nobody else speaks for the callee.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.map_keys import map_keys
+from analyzers.dependencies.names import EXTERNAL
 from analyzers.policy.engines import Judge, Place
 from analyzers.policy.inventory import Inventory
 from analyzers.policy.workloads import Workload
 from storage.engine import Engine
 from storage.sql import load
-from storage.tables import COUNTED_LOG_TYPES
+from storage.tables import COUNTED_LOG_TYPES, LOGGED_BIT
 
 COLUMNS = (
     *("mesh", "reporter", "source_namespace", "source_workload", "source_service"),
     *("destination_cluster", "destination_namespace", "destination_workload", "destination_service"),
 )
 """What tells places apart where lines have no base edge."""
+FLAGS_BIT, END_BIT = LOGGED_BIT["response_flags"], LOGGED_BIT["termination_details"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Found:
 
     base_edge_id: int
     tcp: bool
+    ztunnel: bool
     columns: tuple[str, ...]
     """Values of `COLUMNS`."""
     place: Place
@@ -44,9 +47,14 @@ def found_places(engine: Engine, since: datetime, until: datetime, inventory: In
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    rows = engine.query(
-        load("policy/places").text, {"since": since, "until": until, "counted": list(COUNTED_LOG_TYPES)}
-    ).to_pylist()
+    parameters = {
+        "since": since,
+        "until": until,
+        "counted": list(COUNTED_LOG_TYPES),
+        "flags_bit": FLAGS_BIT,
+        "end_bit": END_BIT,
+    }
+    rows = engine.query(load("policy/places").text, parameters).to_pylist()
     keys = map_keys(engine)
     edges: list[int] = keys.edge_id.tolist()
     ends: list[int] = keys.destination.tolist()
@@ -56,13 +64,19 @@ def found_places(engine: Engine, since: datetime, until: datetime, inventory: In
         Found(
             row["base_edge_id"],
             bool(row["tcp"]),
+            bool(row["ztunnel"]),
             tuple(row[name] for name in COLUMNS),
             _place(row, inventory),
             row["calls"],
         )
         for row in rows
-        if row["reporter"] != "source" or _callee(row, nodes) not in heard
+        if row["reporter"] != "source" or _callee_alone(_callee(row, nodes), heard)
     ]
+
+
+def _callee_alone(callee: str, heard: Set[str]) -> bool:
+    """Whether only callers speak of it; hosts outside have no proxy that would."""
+    return callee not in heard and not callee.startswith(EXTERNAL)
 
 
 def _callee(row: Mapping[str, Any], nodes: Mapping[int, str]) -> str:
@@ -77,6 +91,12 @@ def _place(row: Mapping[str, Any], inventory: Inventory) -> Place:
     workload: Workload = inventory.destination(
         *(row[f"{side}_{name}"] for name in ("namespace", "workload", "service"))
     )
-    tcp = bool(row["tcp"])
-    judge: Judge = "waypoint" if row["reporter"] == "waypoint" else "sidecar"
-    return Place(workload, "tcp" if tcp else "http", judge, row["mesh"])
+    return Place(workload, "tcp" if row["tcp"] else "http", _judge(row, workload), row["mesh"])
+
+
+def _judge(row: Mapping[str, Any], workload: Workload) -> Judge:
+    if row["reporter"] in ("gateway", "waypoint"):
+        return "gateway" if row["reporter"] == "gateway" else "waypoint"
+    if row["ztunnel"]:
+        return "ztunnel"
+    return "nobody" if row["reporter"] == "source" and workload.has_proxy is False else "sidecar"

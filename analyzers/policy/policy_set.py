@@ -77,7 +77,7 @@ class PolicySet:
 
 
 def _program(engine: PolicyEngine, models: Sequence[Any], place: Place, cluster: Cluster) -> Program | None:
-    return engine.program(models, place, cluster) if engine.governs(place.mesh) else None
+    return engine.program(models, place, cluster) if engine.governs(place) else None
 
 
 def read_set(files: Mapping[str, bytes], namespace: str = DEFAULT_NAMESPACE) -> PolicySet:

@@ -28,6 +28,8 @@ class Workload:
     """Numbers of its pods' named ports."""
     annotations: tuple[Labels, ...] = ()
     """The different sets of annotations that its pods bear."""
+    has_proxy: bool | None = None
+    """Whether its pods have a sidecar; None = not known, or only some."""
 
     def selected(self, selects: Callable[[Labels], bool]) -> Truth:
         """Whether a selector selects its pods: None where it does not know them, or selects only some of them."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from analyzers.policy.documents import Value
 from analyzers.policy.formula import Attribute, Program, Subject, Transport, with_subjects
-from analyzers.policy.istio import compile, peer_authentication
+from analyzers.policy.istio import compile, peer_authentication, ztunnel
 from analyzers.policy.istio.mesh_settings import read_config_map, read_request_authentication
 from analyzers.policy.istio.model import AuthorizationPolicy, Mesh, RequestAuthentication
 from analyzers.policy.istio.peer_authentication import PeerAuthentication, read_peer_authentication
@@ -23,18 +23,23 @@ KINDS: Mapping[tuple[str, str], Callable[[Value, str], Any]] = {
 }
 
 
-def program(
-    documents: Sequence[Any], workload: Workload, transport: Transport, judge: Literal["sidecar", "waypoint", "ztunnel"]
-) -> Program:
-    """What decides about calls that arrive at `workload`; without a document that applies, everybody is let in."""
+def program(documents: Sequence[Any], workload: Workload, transport: Transport, judge: str) -> Program:
+    """What decides about calls that arrive at `workload`; without a document that applies, everybody is let in.
+
+    Args:
+        judge: whose decision it is: `sidecar`, `gateway`, `waypoint` or `ztunnel`.
+    """
     mesh = next((one for one in documents if isinstance(one, Mesh)), Mesh())
     policies = [one for one in documents if isinstance(one, AuthorizationPolicy)]
     peers = [one for one in documents if isinstance(one, PeerAuthentication)]
+    if judge == "ztunnel":
+        return ztunnel.program(policies, workload, mesh, peers)
     built = compile.program(policies, workload, mesh, transport, "waypoint" if judge == "waypoint" else "sidecar")
     steps = built.steps
     if _takes_no_tokens([one for one in documents if isinstance(one, RequestAuthentication)], workload, mesh):
         steps = tuple(replace(step, when=with_subjects(step.when, _without_token)) for step in steps)
-    if judge != "waypoint":
+    # A gateway's own listeners say which certificates it asks for; a waypoint's clients come through the mesh.
+    if judge == "sidecar":
         steps = (*peer_authentication.steps(peers, workload, mesh), *steps)
     return Program(steps, built.allows)
 

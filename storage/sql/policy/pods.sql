@@ -1,7 +1,7 @@
 -- The pods that policies select by their labels, each with its workload, service and account.
 -- In: since, until (of the calls that are judged), row_limit (rows).
 -- Out: cluster, namespace, name, workload, service, service_account, labels, annotations, ports (NAME/NUMBER/PROTOCOL/TARGET),
--- addresses, alive (1 = at some time between since and until); by namespace, workload and name.
+-- addresses, has_sidecar, alive (1 = at some time between since and until); by namespace, workload and name.
 SELECT
     i.cluster AS cluster,
     i.namespace AS namespace,
@@ -13,9 +13,10 @@ SELECT
     i.annotations AS annotations,
     i.ports AS ports,
     i.addresses AS addresses,
+    i.has_sidecar AS has_sidecar,
     toUInt8(i.valid_from < {until:DateTime64(6)} AND i.valid_to > {since:DateTime64(6)}) AS alive
 FROM (
-    SELECT cluster, namespace, name, service_account, labels, annotations, ports, addresses, valid_from, valid_to
+    SELECT cluster, namespace, name, service_account, labels, annotations, ports, addresses, has_sidecar, valid_from, valid_to
     FROM inventory FINAL
     WHERE kind = 'Pod'
 ) AS i
