@@ -13,7 +13,7 @@ from tests.analyzers.policy import linkerd_samples
 from tests.analyzers.policy.calls import insert_calls
 from tests.analyzers.policy.computed import assert_covers, computed
 
-SETS, CALLS = 130, 156
+SETS, CALLS = 200, 130
 TRANSPORTS: tuple[tuple[Transport, str], ...] = (("http", "protocol != 'tcp'"), ("tcp", "protocol = 'tcp'"))
 
 
