@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.policy_set import PolicySet, read_set
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 MAX_FILES = 100_000
+FILES = (
+    "policies as YAML or JSON, such as kubectl get authorizationpolicies -A -o yaml or consul config read "
+    "print; directories are searched for .yaml, .yml and .json; - is standard input"
+)
+FilesArgument = Annotated[list[str], typer.Argument(metavar="FILES...|-", help=FILES)]
+NamespaceOption = Annotated[
+    str, typer.Option("--default-namespace", metavar="N", help="namespace of documents that name none")
+]
 
 
 def read_policies(names: Sequence[str], namespace: str) -> PolicySet:
@@ -19,7 +30,16 @@ def read_policies(names: Sequence[str], namespace: str) -> PolicySet:
     Raises:
         BadPolicy: a file that cannot be read, or what stands in it is refused.
     """
-    return read_set({name: _content(name) for name in _files(names)}, namespace)
+    return read_set(read_contents(names), namespace)
+
+
+def read_contents(names: Sequence[str]) -> Mapping[str, bytes]:
+    """What stands in the same files, by their names.
+
+    Raises:
+        BadPolicy: a file that cannot be read.
+    """
+    return {name: _content(name) for name in _files(names)}
 
 
 def _files(names: Sequence[str]) -> Iterator[str]:

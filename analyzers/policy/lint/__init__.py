@@ -1,0 +1,1 @@
+"""What is wrong, or wider than it looks, in policies as they are written."""
