@@ -78,6 +78,20 @@ PODS = {
     ],
 }
 
+POLICIES = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web-only, namespace: shop}
+spec:
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]
+    to: [{operation: {methods: [GET]}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: orders}
+"""
+
 SHORT_DEMO = """
 import sys
 from datetime import timedelta
@@ -99,6 +113,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     lines += [b"hello", b"\xff\xfe\x1b[2J", b'{"ts":"never","destination_service":"orders"}']
     (place / "mixed.log").write_bytes(b"\n".join(lines) + b"\n")
     (place / "pods.json").write_text(json.dumps(PODS))
+    (place / "policies.yaml").write_text(POLICIES)
+    (place / "none.yaml").write_text("kind: Service\nmetadata: {name: x}\n")
     store = ("--store", f"chdb:{place / 'store'}")
     commands: dict[str, tuple[str, ...]] = {
         "migrate:pending": ("migrate", "--dry-run", *store),
@@ -117,6 +133,13 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "deadletters-replay": ("deadletters", "replay", *store),
         "migrate:status": ("migrate", "--status", *store),
         "retention": ("retention", "--dry-run", *store),
+        "policy-denials": ("policy", "denials", *store),
+        "policy-load": ("policy", "load", str(place / "policies.yaml"), *store),
+        "policy-load:unchanged": ("policy", "load", str(place / "policies.yaml"), *store),
+        "policy-check": ("policy", "check", str(place / "policies.yaml"), "--each", *store),
+        "policy-check:stored": ("policy", "check", *store),
+        "policy-whatif": ("policy", "whatif", str(place / "policies.yaml"), "--replace", *store),
+        "policy-whatif:nothing": ("policy", "whatif", str(place / "none.yaml"), *store),
     }
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
     done = subprocess.run(
@@ -144,8 +167,13 @@ PRINTED = (
         "retention",
         "demo-once",
     ),
+    *("policy-denials", "policy-load", "policy-load:unchanged", "policy-check", "policy-check:stored"),
+    *("policy-whatif", "policy-whatif:nothing"),
 )
-SHARED_NAMES = ("map:empty", "map", "map-diff", "map-diff:empty", "demo-once")
+SHARED_NAMES = (
+    *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),
+    *("policy-check", "policy-check:stored", "policy-whatif", "policy-whatif:nothing"),
+)
 
 
 def schema_of(name: str) -> str:

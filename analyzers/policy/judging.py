@@ -5,10 +5,15 @@ policies of files, or of the store by their validity ──► intervals ──�
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
+
+import pyarrow as pa
 
 from analyzers.policy.formula import Subject
 from analyzers.policy.inventory import read_inventory
@@ -24,6 +29,8 @@ VERDICTS: Mapping[int | None, str] = {1: "allow", 0: "deny", None: "unknown"}
 DID: Mapping[str, str] = {"allowed": "allow", "denied": "deny"}
 """What the proxy did, in the words of verdicts."""
 
+AT_ONCE = 2
+"""Statements that run at the same time: each reads few rows, and seldom with more than one thread."""
 Progress = Callable[[int, int], None]
 """Told after each group of places: how many calls are judged, of how many."""
 Reason = tuple[str, str | None, str | None, tuple[Subject, ...]]
@@ -117,12 +124,24 @@ def over(
         storage.errors.StorageError: the engine cannot answer.
     """
     done, total = 0, sum(group.calls for _, group in judging.groups)
-    for window, group in judging.groups:
-        table, told = judged(window, group, wanted)
-        yield table.to_pylist(), told
-        done += group.calls
-        if progress:
-            progress(done, total)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="judge") as pool:
+        asked: deque[tuple[Group, Future[tuple[pa.Table, Verdict]]]] = deque()
+        waiting = iter(judging.groups)
+        try:
+            while True:
+                for window, group in islice(waiting, AT_ONCE - len(asked)):
+                    asked.append((group, pool.submit(judged, window, group, wanted)))
+                if not asked:
+                    return
+                group, answer = asked.popleft()
+                table, told = answer.result()
+                yield table.to_pylist(), told
+                done += group.calls
+                if progress:
+                    progress(done, total)
+        finally:
+            for _, answer in asked:
+                answer.cancel()
 
 
 def reason(row: Mapping[str, Any], told: Verdict) -> Reason:

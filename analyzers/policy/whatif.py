@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from analyzers.dependencies.model import rfc3339
@@ -219,12 +219,15 @@ def whatif(
             names = tuple(name_of(subject) for subject in missing)
             key = (source, row["source_principal"], destination, row["operation"], now, verdict, policy, rule, names)
             changes[key] = _merged(changes.get(key), _change(key, row))
-    order = sorted(
-        changes.values(), key=lambda one: (not one.breaks, not one.opens, -one.calls, one.source, one.destination)
-    )
+    order = sorted(changes.values(), key=_urgency)
     return WhatIf(
         since, until, judging.calls, evaluated, **counts, changes=order, coverage=_coverage(callers, hours, start, end)
     )
+
+
+def _urgency(one: Change) -> tuple[Any, ...]:
+    named = (one.source, one.destination, one.operation or "", one.source_principal or "", one.policy or "")
+    return not one.breaks, not one.opens, -one.calls, *named, one.rule or "", one.now, one.then, one.missing
 
 
 def _change(key: Any, row: Mapping[str, Any]) -> Change:
@@ -266,7 +269,8 @@ def _merged(one: Change | None, other: Change) -> Change:
 def _coverage(
     callers: Mapping[tuple[str, str, str], _Caller], hours: set[datetime], start: datetime, end: datetime
 ) -> Coverage:
-    of_hours = max(-int(-(end - start).total_seconds() // 3600), 0)
+    first_hour = start.replace(minute=0, second=0, microsecond=0)
+    of_hours = -((first_hour - end) // timedelta(hours=1)) if start < end else 0
     rare = [
         Rare(source, principal or None, destination, found.calls, len(found.hours), found.last_seen)
         for (source, principal, destination), found in callers.items()
