@@ -162,7 +162,7 @@ def policy(random: random.Random, number: int, attached: float = 0.15) -> Author
             tuple(_matchers(random, OPERATIONS) for _ in range(random.choice((0, 0, 1, 2)))),
             tuple(_when(random) for _ in range(random.choice((0, 0, 0, 1)))),
         )
-        for _ in range(random.choice((0, 1, 1, 1, 2, 3, 12)))
+        for _ in range(random.choice((0, 1, 1, 1, 2, 3) * 3 + (12,)))
     )
     selector = random.choice(({}, {}, {}, {"app": "orders"}, {"app": "orders", "version": "v2"}))
     targets = (random.choice(TARGETS),) if random.random() < attached else ()
