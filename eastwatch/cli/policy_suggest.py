@@ -23,6 +23,9 @@ class SuggestEngine(StrEnum):
 
     istio = "istio"
     kubernetes = "kubernetes"
+    linkerd = "linkerd"
+    consul = "consul"
+    smi = "smi"
 
 
 def suggest_(

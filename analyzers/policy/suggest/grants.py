@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from analyzers.policy.suggest.paths import Path
 
-Caller = TypeVar("Caller", bound=Hashable)
+One = TypeVar("One", bound=Hashable)
+Other = TypeVar("Other", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,12 @@ class Clause:
     paths: tuple[Path, ...] = ()
 
 
-def by_callers(
-    grants: Mapping[Caller, Iterable[Operation]],
-) -> Sequence[tuple[Sequence[Caller], frozenset[Operation]]]:
-    """Callers that may do the same things, together; in the order of the callers."""
-    alike: dict[frozenset[Operation], list[Caller]] = defaultdict(list)
-    for caller in sorted(grants, key=repr):
-        alike[frozenset(grants[caller])].append(caller)
-    return [(callers, operations) for operations, callers in alike.items()]
+def alike(grants: Mapping[One, Iterable[Other]]) -> Sequence[tuple[Sequence[One], frozenset[Other]]]:
+    """Those with the same grants together, such as callers that may do the same things; in the order of the former."""
+    found: dict[frozenset[Other], list[One]] = defaultdict(list)
+    for one in sorted(grants, key=repr):
+        found[frozenset(grants[one])].append(one)
+    return [(several, granted) for granted, several in found.items()]
 
 
 def clauses(operations: Iterable[Operation]) -> Sequence[Clause]:

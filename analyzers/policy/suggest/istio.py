@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from analyzers.policy.suggest.grants import Clause, Operation, by_callers, clauses
+from analyzers.policy.suggest.grants import Clause, Operation, alike, clauses
 from analyzers.policy.suggest.observed import Seen
 from analyzers.policy.suggest.paths import Path
 from analyzers.policy.suggest.targets import Reason, Target
@@ -48,12 +48,12 @@ def documents(target: Target) -> Sequence[dict[str, Any]]:
             grants[caller].update(Operation(one.port, one.method, path) for path in one.paths if written(path))
     rules = [
         {"from": [{"source": {"principals": list(callers)}}], "to": [_operation(one) for one in clauses(operations)]}
-        for callers, operations in by_callers(grants)
+        for callers, operations in alike(grants)
     ]
     where: dict[str, Any] = (
         {"selector": {"matchLabels": target.labels}}
         if target.selector
-        else {"targetRefs": [{"group": "", "kind": "Service", "name": target.service}]}
+        else {"targetRefs": [{"group": "", "kind": "Service", "name": target.called}]}
     )
     return [
         {

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analyzers.policy.kubernetes.model import NAME_LABEL
-from analyzers.policy.suggest.grants import Operation, by_callers
+from analyzers.policy.suggest.grants import Operation, alike
 from analyzers.policy.suggest.labels import Selector, caller_labels
 from analyzers.policy.suggest.observed import Seen
 from analyzers.policy.suggest.targets import Reason, Target
@@ -46,7 +46,7 @@ def documents(target: Target, cluster: Cluster) -> Sequence[dict[str, Any]]:
             ],
             "ports": [{"protocol": "TCP", "port": port} for port in sorted(one.port for one in operations)],
         }
-        for callers, operations in by_callers(grants)
+        for callers, operations in alike(grants)
     ]
     return [
         {

@@ -7,17 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from analyzers.policy.engines import ENGINES, Place
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.policy_set import PolicySet, read_set
-from analyzers.policy.suggest import istio, kubernetes
+from analyzers.policy.suggest import consul, istio, kubernetes, linkerd, smi
 from analyzers.policy.suggest.observed import Observed, Seen
-from analyzers.policy.suggest.targets import LeftOut, Reason, Target, targets
+from analyzers.policy.suggest.targets import (
+    Finds,
+    LeftOut,
+    Reason,
+    Target,
+    by_account,
+    by_labels,
+    by_labels_or_service,
+    by_service,
+    targets,
+)
 from analyzers.policy.workloads import Cluster
+
+Callers = Literal["principal", "workload", "either"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +38,45 @@ class Maker:
 
     Attributes:
         title: the engine's name for people.
-        by_identity: callers are told apart by their principals, else by their workloads.
+        callers: what tells callers apart: their principals, their workloads, or the one that is known first.
+        finds: how its policies find a destination.
         usable: why nothing can be made of a call; None = something can.
         documents: of one destination.
+        assumed: what is taken to be set where the policies are tried; it is not suggested.
     """
 
     title: str
-    by_identity: bool
+    callers: Callers
+    finds: Finds
     usable: Callable[[Seen, Cluster], Reason | None]
     documents: Callable[[Target, Cluster], Sequence[dict[str, Any]]]
+    assumed: Sequence[dict[str, Any]] = ()
 
 
 MAKERS: Mapping[str, Maker] = {
-    "istio": Maker("Istio", True, lambda seen, _: istio.usable(seen), lambda target, _: istio.documents(target)),
-    "kubernetes": Maker("NetworkPolicy", False, kubernetes.usable, kubernetes.documents),
+    "istio": Maker(
+        "Istio",
+        "principal",
+        by_labels_or_service,
+        lambda seen, _: istio.usable(seen),
+        lambda target, _: istio.documents(target),
+    ),
+    "kubernetes": Maker("NetworkPolicy", "workload", by_labels, kubernetes.usable, kubernetes.documents),
+    "linkerd": Maker(
+        "Linkerd",
+        "principal",
+        by_labels,
+        lambda seen, _: linkerd.usable(seen),
+        lambda target, _: linkerd.documents(target),
+    ),
+    "consul": Maker(
+        "Consul",
+        "principal",
+        by_service,
+        lambda seen, _: consul.usable(seen),
+        lambda target, _: consul.documents(target),
+    ),
+    "smi": Maker("SMI", "either", by_account, smi.usable, smi.documents, (smi.NOT_PERMISSIVE,)),
 }
 
 
@@ -67,8 +104,9 @@ class Learnt:
         """
         if not self.documents:
             return PolicySet()
-        found = read_set({"suggested.yaml": as_yaml(self.documents).encode()})
-        if found.skipped or len(found.documents) != len(self.documents):
+        files = {"suggested.yaml": self.documents, "assumed.yaml": MAKERS[self.engine].assumed}
+        found = read_set({name: as_yaml(content).encode() for name, content in files.items() if content})
+        if found.skipped or len(found.documents) != sum(map(len, files.values())):
             raise BadPolicy(f"{self.engine}: {len(self.documents)} documents made, {len(found.documents)} of them read")
         return found
 
@@ -83,7 +121,11 @@ def learn(engine: str, observed: Observed, namespaces: Collection[str] = ()) -> 
     maker = MAKERS[engine]
     cluster = observed.inventory.cluster
     made, left = targets(
-        observed, lambda seen: maker.usable(seen, cluster), lambda place: governs(engine, place), namespaces
+        observed,
+        maker.finds,
+        lambda seen: maker.usable(seen, cluster),
+        lambda place: governs(engine, place),
+        namespaces,
     )
     documents = [document for target in made for document in maker.documents(target, cluster)]
     closed = [f"{target.namespace}/{target.name}" for target in made if not target.learnt]

@@ -131,7 +131,9 @@ def read_observed(engine: Engine, since: datetime, until: datetime, flags: Flags
     """
     inventory = read_inventory(engine, since, until)
     places = {
-        (found.base_edge_id, found.tcp, found.columns): found for found in found_places(engine, since, until, inventory)
+        (found.base_edge_id, found.tcp, found.columns): found
+        # Where two tell of the same calls, the same one is taken whatever their order.
+        for found in sorted(found_places(engine, since, until, inventory), key=lambda one: one.place.judge)
     }
     # The engine wants one at least.
     addresses, owners = list(inventory.addresses) or [""], list(inventory.addresses.values()) or [""]

@@ -22,6 +22,8 @@ from analyzers.policy.suggest.observed import Observed, Seen, shown_operation
 from storage.engine import Engine
 from storage.tables import LOGGED_BIT
 
+WORKLOAD = "workload:"
+"""Before callers that are known as `namespace/workload` only."""
 MAX_TRIPLES = 2_000_000
 """Callers times operations; more are not tried."""
 _REPORTER = COLUMNS.index("reporter")
@@ -76,13 +78,14 @@ def openness(
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    by_identity = MAKERS[of].by_identity
+    callers = MAKERS[of].callers
 
     def is_meant(place: Place) -> bool:
         return governs(of, place) and (not namespaces or place.workload.namespace in namespaces)
 
     def caller(seen: Seen) -> str:
-        return seen.principal if by_identity else seen.caller
+        workload = f"{WORKLOAD}{seen.caller}" if seen.caller else ""
+        return workload if callers == "workload" else seen.principal or (workload if callers == "either" else "")
 
     seen = [one for one in observed.seen if not one.gateway and is_meant(one.place)]
     sources = sorted({caller(one) for one in seen})
@@ -98,7 +101,7 @@ def openness(
         places = [found for found in group.places if found.columns[_REPORTER] != "gateway" and is_meant(found.place)]
         if not places:
             continue
-        for row in _tried(window, Group(group.programs, tuple(places)), sources, by_identity):
+        for row in _tried(window, Group(group.programs, tuple(places)), sources):
             destination = nodes.ends(row)[1]
             operation = shown_operation(bool(row["tcp"]), row["operation"], row["destination_port"])
             passed.update((destination, operation, place) for place in row["passed"])
@@ -106,7 +109,7 @@ def openness(
     return Openness(len(sources), len(operations), used, len(passed), len(unsure - passed))
 
 
-def _tried(window: Window, group: Group, sources: Sequence[str], by_identity: bool) -> Sequence[dict[str, Any]]:
+def _tried(window: Window, group: Group, sources: Sequence[str]) -> Sequence[dict[str, Any]]:
     """One call of each operation with the callers that would be let in, as places in `sources`, from 1."""
     holes = Parameters()
     told = verdict(*group.programs, parameters=holes)
@@ -117,12 +120,13 @@ def _tried(window: Window, group: Group, sources: Sequence[str], by_identity: bo
         f"SELECT * FROM calls WHERE {where} AND ({_KEYS}, (verdict != 'allowed', ts)) IN ({earliest}) "
         f"ORDER BY request_id, path, source_principal LIMIT 1 BY {_KEYS}"
     )
+    mark = holes.hole("String", WORKLOAD)
+    named, owner = f"startsWith(tried_source, {mark})", f"substring(tried_source, {len(WORKLOAD) + 1})"
     as_caller = (
-        f"tried_source AS source_principal, if(tried_source = '', 'plaintext', 'mtls') AS tls, "
-        f"bitOr(logged, toUInt64({1 << LOGGED_BIT['source_principal']})) AS logged"
-        if by_identity
-        else "splitByChar('/', tried_source)[1] AS source_namespace, splitByChar('/', tried_source)[2] AS "
-        "source_workload, toIPv6('::') AS source_ip"
+        f"if({named}, '', tried_source) AS source_principal, if(tried_source = '', 'plaintext', 'mtls') AS tls, "
+        f"bitOr(logged, toUInt64({1 << LOGGED_BIT['source_principal']})) AS logged, "
+        f"if({named}, splitByChar('/', {owner})[1], '') AS source_namespace, "
+        f"if({named}, splitByChar('/', {owner})[2], '') AS source_workload"
     )
     columns = f"{', '.join(ENDS)}, operation, destination_port, protocol, tried_place"
     source = (

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.model import rfc3339
+from analyzers.policy.documents import listed
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.judge import Wanted
 from analyzers.policy.judging import Interval, Progress, bounds, over, prepare
@@ -162,7 +163,7 @@ def suggest(
         TooMuch: more callers and operations than can be learnt from.
     """
     if of not in MAKERS:
-        raise BadPolicy(f"no policies of {of} can be suggested, expected {' or '.join(MAKERS)}")
+        raise BadPolicy(f"no policies of {of} can be suggested, expected {listed(MAKERS)}")
     start, end = bounds(engine, since, until)
     cut = end - (end - start) * holdout
     flags = read_flags(engine, start, end)

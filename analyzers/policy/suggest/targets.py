@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from analyzers.policy.engines import Place
@@ -19,7 +19,10 @@ from analyzers.policy.workloads import Cluster
 
 Reason = Literal[
     "gateway",
+    "waypoint",
     "no_labels",
+    "no_account",
+    "no_service",
     "flagged",
     "plaintext",
     "no_identity",
@@ -32,7 +35,10 @@ Reason = Literal[
 ]
 SAID: Mapping[Reason, str] = {
     "gateway": "arrived at a gateway: who calls from outside has no name, its policies stay as they are",
+    "waypoint": "judged by a waypoint, of which these policies know nothing",
     "no_labels": "no labels in the inventory that only this destination's pods bear",
+    "no_account": "the inventory knows no service account, or several, of this destination's pods",
+    "no_service": "the destination's service is not known, or no policy can name it",
     "flagged": "findings are about this caller",
     "plaintext": "the caller came without mutual TLS and has no identity",
     "no_identity": "the caller's identity was not logged",
@@ -74,17 +80,19 @@ class Target:
 
     Attributes:
         name: of its policies; no other target of the namespace has it.
-        selector: of its pods; empty for a service behind a waypoint.
-        service: the service that a waypoint stands before, else what calls name, which may be empty.
+        selector: of its pods; empty where it is found by something else.
+        called: the service (behind a waypoint, or of Consul), or the service account that it is found by, else empty.
         learnt: calls that a policy can be made of; none where none was in order: nobody is to be let in.
+        shut: ports where nothing was in order.
     """
 
     namespace: str
     name: str
     place: Place
     selector: Selector
-    service: str
+    called: str
     learnt: tuple[Seen, ...]
+    shut: tuple[int, ...]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -94,21 +102,19 @@ class Target:
 
 Usable = Callable[[Seen], Reason | None]
 """Why an engine can make nothing of a call; None = it can."""
-
-
-@dataclass(slots=True)
-class _Found:
-    names: set[str] = field(default_factory=set[str])
-    services: set[str] = field(default_factory=set[str])
-    seen: list[Seen] = field(default_factory=list[Seen])
+Key = tuple[str, str, Selector]
+"""Namespace, what it is called, selector: what tells targets apart."""
+Finds = Callable[[Place, Cluster], Key | Reason]
+"""How an engine's policies find a destination, or why they cannot."""
 
 
 def targets(
-    observed: Observed, usable: Usable, governs: Callable[[Place], bool], namespaces: Collection[str]
+    observed: Observed, finds: Finds, usable: Usable, governs: Callable[[Place], bool], namespaces: Collection[str]
 ) -> tuple[Sequence[Target], Sequence[LeftOut]]:
     """The destinations of which policies can be made.
 
     Args:
+        finds: how the engine's policies find them.
         usable: what the engine can make of a call.
         governs: whether the engine decides about what arrives there.
         namespaces: of destinations; none = all.
@@ -117,48 +123,70 @@ def targets(
     order none can be written gets no policy: it would refuse them all.
     """
     cluster = observed.inventory.cluster
-    found: dict[Any, _Found] = defaultdict(_Found)
+    found: dict[Key, list[Seen]] = defaultdict(list)
     left: Counter[tuple[Reason, str, str, str]] = Counter()
     for one in observed.seen:
         place = one.place
         if not governs(place) or (namespaces and place.workload.namespace not in namespaces):
             continue
-        if one.gateway:
-            _leave(left, one, "gateway")
-            continue
-        key = _key(place, cluster)
-        if key is None:
-            _leave(left, one, "no_labels")
-            continue
-        of = found[key]
-        of.names.add(place.workload.name or place.workload.service)
-        of.services.add(place.workload.service)
-        of.seen.append(one)
+        key = "gateway" if one.gateway else finds(place, cluster)
+        if isinstance(key, str):
+            _leave(left, one, key)
+        else:
+            found[key].append(one)
     made: list[Target] = []
     taken: set[tuple[str, str]] = set()
-    for key, of in sorted(found.items(), key=lambda item: item[0]):
-        namespace, _, service, selector = key
-        learnt = _learnt(of.seen, usable, left)
+    for key, seen in sorted(found.items()):
+        learnt = _learnt(seen, usable, left)
         if learnt is None:
             continue
-        name = _name(min(of.names), key, {one for where, one in taken if where == namespace})
+        namespace, called, selector = key
+        place = seen[0].place
+        # Consul's services have no namespace: their policies go where the first of them is.
+        namespace = namespace or place.workload.namespace
+        text = called or min(one.place.workload.name or one.place.workload.service for one in seen)
+        name = _name(text, key, {one for where, one in taken if where == namespace})
         taken.add((namespace, name))
-        services = of.services - {""}
-        service = service or (services.pop() if len(services) == 1 else "")
-        made.append(Target(namespace, name, of.seen[0].place, selector, service, learnt))
+        made.append(Target(namespace, name, place, selector, called, learnt, _shut(seen)))
     made.sort(key=lambda one: (one.namespace, one.name))
     return made, left_out(left)
 
 
-def _key(place: Place, cluster: Cluster) -> tuple[str, str, str, Selector] | None:
-    workload = place.workload
-    if not _DNS.fullmatch(workload.namespace):
-        return None
+def by_labels(place: Place, cluster: Cluster) -> Key | Reason:
+    """A workload by labels of its pods."""
     if place.judge == "waypoint":
-        known = (workload.namespace, workload.service)
-        return (workload.namespace, place.judge, workload.service, ()) if all(map(_DNS.fullmatch, known)) else None
-    selector = own_labels(workload, cluster)
-    return (workload.namespace, "sidecar", "", selector) if selector else None
+        return "waypoint"
+    selector = own_labels(place.workload, cluster) if _DNS.fullmatch(place.workload.namespace) else None
+    return (place.workload.namespace, "", selector) if selector else "no_labels"
+
+
+def by_labels_or_service(place: Place, cluster: Cluster) -> Key | Reason:
+    """The same, but behind a waypoint a service by its name."""
+    if place.judge != "waypoint":
+        return by_labels(place, cluster)
+    known = (place.workload.namespace, place.workload.service)
+    return (*known, ()) if all(map(_DNS.fullmatch, known)) else "no_service"
+
+
+def by_service(place: Place, cluster: Cluster) -> Key | Reason:
+    """A service of Consul by its name, in whatever namespace of Kubernetes it runs."""
+    del cluster
+    name = place.workload.service or place.workload.name
+    return ("", name, ()) if _DNS.fullmatch(name) and _DNS.fullmatch(place.workload.namespace) else "no_service"
+
+
+def by_account(place: Place, cluster: Cluster) -> Key | Reason:
+    """Pods by their service account."""
+    del cluster
+    accounts = place.workload.accounts
+    known = len(accounts) == 1 and _DNS.fullmatch(accounts[0]) and _DNS.fullmatch(place.workload.namespace)
+    return (place.workload.namespace, accounts[0], ()) if known else "no_account"
+
+
+def _shut(seen: Sequence[Seen]) -> tuple[int, ...]:
+    """Ports where every call was refused, or a finding is about it."""
+    good = {one.port for one in seen if one.legitimate or one.verdict not in ("allowed", "denied")}
+    return tuple(sorted({one.port for one in seen} - good - {0}))
 
 
 def _learnt(seen: Iterable[Seen], usable: Usable, left: Counter[tuple[Reason, str, str, str]]) -> Any:

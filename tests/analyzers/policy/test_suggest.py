@@ -294,7 +294,9 @@ def test_an_empty_store_gives_nothing(engine: Engine) -> None:
 
 
 def test_an_engine_that_is_not_known(engine: Engine) -> None:
-    with pytest.raises(BadPolicy, match="no policies of nginx can be suggested, expected istio or kubernetes"):
+    with pytest.raises(
+        BadPolicy, match="no policies of nginx can be suggested, expected istio, kubernetes, linkerd, consul or smi"
+    ):
         suggest(engine, "nginx")
 
 
