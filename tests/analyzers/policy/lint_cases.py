@@ -61,7 +61,7 @@ def read(*objects: Object) -> tuple[PolicySet, Mapping[str, bytes]]:
     """The set of objects as their engines read them, and the file in which they stand."""
     content = yaml.dump_all(objects, Dumper=_Plain, sort_keys=False).encode()
     documents: list[Document] = []
-    for value in read_documents(FILE, content):
+    for value in read_documents(FILE, content) if objects else ():
         fields = value.fields()
         kind = (fields.get("kind") or fields["Kind"]).text()
         version = fields.get("apiVersion")
@@ -82,7 +82,7 @@ def read(*objects: Object) -> tuple[PolicySet, Mapping[str, bytes]]:
                 text,
             )
         )
-    return PolicySet(tuple(documents)), {FILE: content}
+    return PolicySet(tuple(documents)), {FILE: content} if objects else {}
 
 
 def remarks(*objects: Object, ambient: bool | None = None) -> Sequence[Remark]:
