@@ -25,9 +25,12 @@ from eastwatch.cli.context import (
     open_for_writing,
     settings_of,
 )
+from eastwatch.cli.denials import denials_
 from eastwatch.cli.errors import EXIT_CHECK_FAILED
 from eastwatch.cli.map import SinceOption, UntilOption, window
-from eastwatch.cli.policy_files import read_policies
+from eastwatch.cli.policy_files import FILES, FilesArgument, NamespaceOption, read_policies
+from eastwatch.cli.policy_lint import lint_
+from eastwatch.cli.policy_suggest import suggest_
 from eastwatch.cli.progress import counted
 from eastwatch.cli.times import parse_time
 
@@ -35,17 +38,9 @@ app = typer.Typer(
     help="Who may call whom: verdicts of policies on recorded calls.", no_args_is_help=True, rich_markup_mode=None
 )
 
-_FILES = (
-    "policies as YAML or JSON, such as kubectl get authorizationpolicies -A -o yaml or consul config read "
-    "print; directories are searched for .yaml, .yml and .json; - is standard input"
-)
-FilesArgument = Annotated[list[str], typer.Argument(metavar="FILES...|-", help=_FILES)]
 OptionalFilesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[FILES...|-]", help=f"{_FILES}; without FILES, those of `policy load` in their time"),
-]
-NamespaceOption = Annotated[
-    str, typer.Option("--default-namespace", metavar="N", help="namespace of documents that name none")
+    typer.Argument(metavar="[FILES...|-]", help=f"{FILES}; without FILES, those of `policy load` in their time"),
 ]
 
 
@@ -195,3 +190,8 @@ def _fails(change: Change, on: FailOn) -> bool:
         FailOn.unknown: change.then == "unknown",
         FailOn.any_: True,
     }[on]
+
+
+app.command("denials")(denials_)
+app.command("lint")(lint_)
+app.command("suggest")(suggest_)
