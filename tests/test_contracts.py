@@ -139,6 +139,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "policy-check": ("policy", "check", str(place / "policies.yaml"), "--each", *store),
         "policy-check:stored": ("policy", "check", *store),
         "policy-whatif": ("policy", "whatif", str(place / "policies.yaml"), "--replace", *store),
+        "policy-lint": ("policy", "lint", str(place / "policies.yaml")),
+        "policy-lint:coverage": ("policy", "lint", str(place / "policies.yaml"), "--coverage", *store),
+        "policy-suggest": ("policy", "suggest", *store),
         "policy-whatif:nothing": ("policy", "whatif", str(place / "none.yaml"), *store),
     }
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
@@ -168,7 +171,7 @@ PRINTED = (
         "demo-once",
     ),
     *("policy-denials", "policy-load", "policy-load:unchanged", "policy-check", "policy-check:stored"),
-    *("policy-whatif", "policy-whatif:nothing"),
+    *("policy-whatif", "policy-whatif:nothing", "policy-lint", "policy-lint:coverage", "policy-suggest"),
 )
 SHARED_NAMES = (
     *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),
