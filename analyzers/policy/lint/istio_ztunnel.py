@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from analyzers.policy.istio.model import AuthorizationPolicy, Mesh
 from analyzers.policy.istio.ztunnel import program
-from analyzers.policy.lint.istio_fields import of_policy
+from analyzers.policy.lint.istio_fields import of_policy, of_rule
 from analyzers.policy.lint.model import Check, Remark, Subject, shown
 from analyzers.policy.workloads import Workload
 
 ZTUNNEL_REFUSES = Check("ztunnel-refuses", "warning", "a policy of an action that ztunnels do not know")
 ZTUNNEL_DROPS = Check("ztunnel-drops", "warning", "a rule of which a ztunnel keeps nothing")
 ZTUNNEL_STAR = Check("ztunnel-star", "warning", "a * inside of a namespace, where ztunnels read it as a letter")
-CHECKS = (ZTUNNEL_REFUSES, ZTUNNEL_DROPS, ZTUNNEL_STAR)
+ZTUNNEL_WIDENS = Check("ztunnel-widens", "warning", "a DENY rule of which a ztunnel keeps a part")
+CHECKS = (ZTUNNEL_REFUSES, ZTUNNEL_DROPS, ZTUNNEL_WIDENS, ZTUNNEL_STAR)
+_KNOWN = frozenset({"principals", "namespaces", "serviceAccounts", "ipBlocks", "ports"})
+"""Fields of sources and operations that ztunnels compare."""
 
 
 def remarks(subject: Subject, mesh: Mesh) -> Iterator[Remark]:
@@ -29,15 +32,24 @@ def remarks(subject: Subject, mesh: Mesh) -> Iterator[Remark]:
         )
         return
     kept = {step.rule for step in program([policy], _selected(policy), mesh).steps if step.policy == policy.id}
-    for number in range(len(policy.rules)):
-        if str(number) in kept:
-            continue
-        done = "lets nobody in" if policy.action == "ALLOW" else "refuses nobody"
-        yield subject.remark(
-            ZTUNNEL_DROPS,
-            f"spec.rules[{number}]",
-            f"a ztunnel knows no HTTP and drops the rule, which {done} there: attach it to a waypoint with targetRefs",
-        )
+    for number, rule in enumerate(policy.rules):
+        clauses = [given for given in of_rule(rule, number) if ".when[" not in given.path]
+        left_out = next((given for given in clauses if given.name not in _KNOWN), None)
+        if str(number) not in kept:
+            done = "lets nobody in" if policy.action == "ALLOW" else "refuses nobody"
+            yield subject.remark(
+                ZTUNNEL_DROPS,
+                f"spec.rules[{number}]",
+                f"a ztunnel knows addresses, ports and principals only and drops the rule, which {done} there: "
+                "attach it to a waypoint with targetRefs",
+            )
+        elif policy.action == "DENY" and left_out is not None:
+            yield subject.remark(
+                ZTUNNEL_WIDENS,
+                left_out.path,
+                f"a ztunnel leaves {left_out.shown} out and refuses whatever meets the rest: "
+                "attach the policy to a waypoint with targetRefs",
+            )
     for given in of_policy(policy):
         for place, text in enumerate(given.texts):
             if given.name == "namespaces" and "*" in text[1:-1]:

@@ -13,7 +13,8 @@ DANGLING_ROUTE = Check("dangling-route", "error", "routes that no document is")
 NO_MATCHES = Check("no-matches", "error", "an HTTPRouteGroup of which no match is named")
 ANY_REQUEST = Check("any-request", "note", "a match of every request")
 UNANCHORED = Check("path-prefix", "warning", "a pathRegex that looks like the beginning of a path")
-CHECKS = (PERMISSIVE, ANY_SOURCE, DANGLING_ROUTE, NO_MATCHES, ANY_REQUEST, UNANCHORED)
+NOT_PAIRED = Check("not-paired", "note", "TrafficTargets of one account with different ports for different requests")
+CHECKS = (PERMISSIVE, ANY_SOURCE, DANGLING_ROUTE, NO_MATCHES, ANY_REQUEST, UNANCHORED, NOT_PAIRED)
 
 
 def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
@@ -23,6 +24,7 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
     }
     tcp = {(one.model.namespace, one.model.name) for one in subjects if isinstance(one.model, TCPRoute)}
     targets = [one for one in subjects if isinstance(one.model, TrafficTarget)]
+    yield from _not_paired(targets)
     for subject in subjects:
         match subject.model:
             case MeshConfig(permissive=True) if targets:
@@ -37,6 +39,24 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
                 yield from _group(subject, subject.model)
             case _:
                 pass
+
+
+def _not_paired(targets: Sequence[Subject]) -> Iterator[Remark]:
+    """Ports are looked at when a connection comes, requests later: each by the targets of the account together."""
+    first: dict[tuple[str, str], tuple[TrafficTarget, frozenset[str]]] = {}
+    for subject in targets:
+        target: TrafficTarget = subject.model
+        ports = frozenset(rule.name for rule in target.rules if rule.kind == TCP)
+        if not any(rule.kind == HTTP for rule in target.rules):
+            continue
+        other, others = first.setdefault((target.namespace, target.account), (target, ports))
+        if ports != others:
+            yield subject.remark(
+                NOT_PAIRED,
+                "spec.rules",
+                f"what it lets through also passes at the ports of {other.id[:120]}, and the other way round, "
+                "for callers of both: name the same TCPRoutes in both",
+            )
 
 
 def _target(

@@ -495,6 +495,18 @@ def test_each_check_finds_what_it_is_for_and_nothing_close_to_it(case: Case) -> 
 
 
 AMBIENT = (
+    (
+        istio_ztunnel.ZTUNNEL_DROPS,
+        "spec.rules[0]",
+        policy(source(trustDomains=["cluster.local"])),
+        policy(source(serviceAccounts=["web"])),
+    ),
+    (
+        istio_ztunnel.ZTUNNEL_WIDENS,
+        f"{FROM}.remoteIpBlocks",
+        deny(source(namespaces=["a"], remoteIpBlocks=["203.0.113.0/24"])),
+        deny(source(namespaces=["a"], ipBlocks=["203.0.113.0/24"])),
+    ),
     (istio_ztunnel.ZTUNNEL_REFUSES, "spec.action", policy(HTTP_RULE, action="AUDIT"), deny(WEB)),
     (istio_ztunnel.ZTUNNEL_DROPS, "spec.rules[1]", policy(WEB, HTTP_RULE), policy(WEB)),
     (istio_ztunnel.ZTUNNEL_DROPS, "spec.rules[0]", deny(WEB | HTTP_RULE), deny(WEB | operation(ports=["8080"]))),

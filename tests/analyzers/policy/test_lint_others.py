@@ -342,7 +342,21 @@ def settings(permissive: bool) -> Object:
 
 READ: Object = {"kind": "HTTPRouteGroup", "name": "routes", "matches": ["read"]}
 GROUP = group(pathRegex="/orders/.*", methods=["GET"])
+TCP: Object = {"kind": "TCPRoute", "name": "ports"}
+TCP_ROUTE = of_smi("TCPRoute", "ports", {"matches": {"ports": [80]}})
 OF_SMI = (
+    Case(
+        smi.NOT_PAIRED,
+        "spec.rules",
+        [target(READ, TCP), target(READ) | {"metadata": {"name": "u", "namespace": "shop"}}, GROUP, TCP_ROUTE],
+        [
+            target(READ, TCP),
+            target(READ, TCP) | {"metadata": {"name": "u", "namespace": "shop"}},
+            target(TCP) | {"metadata": {"name": "v", "namespace": "shop"}},
+            GROUP,
+            TCP_ROUTE,
+        ],
+    ),
     Case(
         smi.PERMISSIVE,
         "spec.traffic.enablePermissiveTrafficPolicyMode",
