@@ -13,7 +13,7 @@ from typing import Any
 
 from analyzers.policy.kubernetes.model import NAME_LABEL
 from analyzers.policy.suggest.grants import Operation, alike
-from analyzers.policy.suggest.labels import Selector, caller_labels
+from analyzers.policy.suggest.labels import Selector, own_labels
 from analyzers.policy.suggest.observed import Seen
 from analyzers.policy.suggest.targets import Reason, Target
 from analyzers.policy.workloads import Cluster
@@ -24,7 +24,7 @@ _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 def usable(seen: Seen, cluster: Cluster) -> Reason | None:
     """Why no rule can be made of these calls; None = one can."""
     if _caller(seen, cluster) is None:
-        return "caller_not_known"
+        return "caller_labels" if tuple(seen.caller.split("/")) in cluster.workloads else "caller_not_known"
     return None if seen.port else "port_not_logged"
 
 
@@ -59,8 +59,8 @@ def documents(target: Target, cluster: Cluster) -> Sequence[dict[str, Any]]:
 
 
 def _caller(seen: Seen, cluster: Cluster) -> tuple[str, Selector] | None:
-    """The caller's namespace and labels."""
+    """The caller's namespace and labels, which nobody else bears: others were perhaps not seen, or only refused."""
     namespace, _, name = seen.caller.partition("/")
     workload = cluster.workloads.get((namespace, name))
-    labels = caller_labels(workload, cluster) if workload and _NAMESPACE.fullmatch(namespace) else None
+    labels = own_labels(workload, cluster) if workload and _NAMESPACE.fullmatch(namespace) else None
     return (namespace, labels) if labels else None

@@ -17,19 +17,14 @@ Selector = tuple[tuple[str, str], ...]
 """Labels and their values, sorted."""
 
 
-def own_labels(workload: Workload, cluster: Cluster) -> Selector | None:
-    """Labels that all of its pods bear, and no other pod of its namespace does; None where there are none."""
+def own_labels(workload: Workload, cluster: Cluster, everywhere: bool = False) -> Selector | None:
+    """Labels that all of its pods bear, and no other pod of its namespace (or `everywhere`); None = there are none."""
     shared = shared_labels(workload)
-    others = _others(workload, cluster)
+    others = _others(workload, cluster, everywhere)
     for candidate in _candidates(shared):
         if not any(candidate.items() <= labels.items() for labels in others):
             return tuple(sorted(candidate.items()))
     return None
-
-
-def caller_labels(workload: Workload, cluster: Cluster) -> Selector | None:
-    """The same of a caller; where others bear them all, too, everything that its pods share."""
-    return own_labels(workload, cluster) or tuple(sorted(shared_labels(workload).items())) or None
 
 
 def shared_labels(workload: Workload) -> Labels:
@@ -44,14 +39,15 @@ def shared_labels(workload: Workload) -> Labels:
     }
 
 
-def _others(workload: Workload, cluster: Cluster) -> Sequence[Labels]:
-    """Label sets of the namespace's other pods."""
+def _others(workload: Workload, cluster: Cluster, everywhere: bool) -> Sequence[Labels]:
+    """Label sets of other pods."""
     return [
         labels
         for (namespace, name), other in cluster.workloads.items()
-        if namespace == workload.namespace and (name != workload.name or not workload.name)
+        if (everywhere or namespace == workload.namespace) and (namespace, name) != (workload.namespace, workload.name)
         for labels in other.labels
-        if workload.name or labels not in workload.labels
+        # A service's pods are those of workloads.
+        if workload.name or namespace != workload.namespace or labels not in workload.labels
     ]
 
 

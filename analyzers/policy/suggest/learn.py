@@ -23,8 +23,8 @@ from analyzers.policy.suggest.targets import (
     Target,
     by_account,
     by_labels,
-    by_labels_or_service,
     by_service,
+    for_istio,
     targets,
 )
 from analyzers.policy.workloads import Cluster
@@ -57,7 +57,7 @@ MAKERS: Mapping[str, Maker] = {
     "istio": Maker(
         "Istio",
         "principal",
-        by_labels_or_service,
+        for_istio,
         lambda seen, _: istio.usable(seen),
         lambda target, _: istio.documents(target),
     ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from analyzers.dependencies.names import EXTERNAL, UNKNOWN
 from analyzers.policy.engines import Place
 from analyzers.policy.errors import TooMuch
 from analyzers.policy.inventory import Inventory, read_inventory
@@ -26,6 +27,8 @@ MAX_FLAGS = 100_000
 MAX_ODD_PATHS = 20
 """Paths of one operation that no template stands for, which are still taken one by one."""
 _OTHERWISE = 2
+_NOBODY = frozenset({"", UNKNOWN, EXTERNAL.rstrip(":")})
+"""Nodes that stand for callers of whom nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,13 @@ class Flags:
     rows: tuple[Mapping[str, str], ...] = ()
 
     def __call__(self, principal: str, source: str, destination: str, operation: str) -> bool:
-        """Whether a finding is about such a call: of its caller, for what it names of destination and operation."""
+        """Whether a finding is about such a call: of its caller, for what it names of destination and operation.
+
+        Where one of both has no principal, callers are the same that are the same node.
+        """
+        known = source not in _NOBODY
         return any(
-            (row["principal"] == principal if row["principal"] else row["source"] == source != "")
+            (row["principal"] == principal if row["principal"] and principal else known and row["source"] == source)
             and row["destination"] in ("", destination)
             and row["operation"] in ("", operation)
             for row in self.rows

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from analyzers.policy.engines import Place
+from analyzers.policy.istio.model import Mesh
 from analyzers.policy.suggest.labels import Selector, own_labels
 from analyzers.policy.suggest.observed import Observed, Seen
 from analyzers.policy.workloads import Cluster
@@ -28,6 +29,7 @@ Reason = Literal[
     "no_identity",
     "foreign_identity",
     "caller_not_known",
+    "caller_labels",
     "not_logged",
     "port_not_logged",
     "path",
@@ -44,6 +46,7 @@ SAID: Mapping[Reason, str] = {
     "no_identity": "the caller's identity was not logged",
     "foreign_identity": "an identity that these policies cannot name",
     "caller_not_known": "the caller's pods and their labels are not in the inventory",
+    "caller_labels": "no labels that only the caller's pods bear",
     "not_logged": "method or path was not logged",
     "port_not_logged": "the port was not logged",
     "path": "a path that these policies cannot write, or too many of no known template",
@@ -152,18 +155,19 @@ def targets(
     return made, left_out(left)
 
 
-def by_labels(place: Place, cluster: Cluster) -> Key | Reason:
-    """A workload by labels of its pods."""
+def by_labels(place: Place, cluster: Cluster, everywhere: bool = False) -> Key | Reason:
+    """A workload by labels of its pods, which no others of its namespace bear (or `everywhere`)."""
     if place.judge == "waypoint":
         return "waypoint"
-    selector = own_labels(place.workload, cluster) if _DNS.fullmatch(place.workload.namespace) else None
-    return (place.workload.namespace, "", selector) if selector else "no_labels"
+    namespace = place.workload.namespace
+    selector = own_labels(place.workload, cluster, everywhere) if _DNS.fullmatch(namespace) else None
+    return (namespace, "", selector) if selector else "no_labels"
 
 
-def by_labels_or_service(place: Place, cluster: Cluster) -> Key | Reason:
-    """The same, but behind a waypoint a service by its name."""
+def for_istio(place: Place, cluster: Cluster) -> Key | Reason:
+    """The same, but behind a waypoint a service by its name. Selectors of the root namespace reach into all others."""
     if place.judge != "waypoint":
-        return by_labels(place, cluster)
+        return by_labels(place, cluster, everywhere=place.workload.namespace == Mesh().root_namespace)
     known = (place.workload.namespace, place.workload.service)
     return (*known, ()) if all(map(_DNS.fullmatch, known)) else "no_service"
 

@@ -326,3 +326,45 @@ def test_lines_without_a_port_open_no_connections(engine: Engine) -> None:
 def test_pods_of_the_store_are_the_known_ones() -> None:
     assert set(IPS) == {"web", "cron", "orders", "cart", "db", "evil", "edge"}
     assert pods("web")
+
+
+def test_a_finding_with_a_principal_is_about_the_same_callers_packets(engine: Engine) -> None:
+    packets = [
+        {**connection(one, "evil", "orders"), "mesh": "cilium", "source_principal": "", "tls": "unknown"}
+        | {"source_namespace": "shop", "source_workload": "evil"}
+        for one in range(50)
+    ]
+    stocked(engine, [*usual(), *packets])
+    assert "evil" in suggest(engine, "kubernetes", at(0), at(100)).yaml()
+    found(engine, spiffe("evil"), source="shop/evil")
+    suggestion = suggest(engine, "kubernetes", at(0), at(100))
+    assert "evil" not in suggestion.yaml()
+    assert reasons(suggestion) == {("flagged", "shop/orders"): 50}
+
+
+def test_a_finding_about_nobody_in_particular_is_about_nobody(engine: Engine) -> None:
+    stocked(engine, usual())
+    found(engine, "", source="unknown")
+    found(engine, "")
+    assert suggest(engine, "istio", at(0), at(100)).learning.legitimate == 200
+
+
+def test_callers_that_labels_do_not_tell_apart_are_not_let_in(engine: Engine) -> None:
+    stocked(engine, usual(), evil={"app": "web", "tier": "1"})
+    suggestion = suggest(engine, "kubernetes", at(0), at(100))
+    assert reasons(suggestion) == {("caller_labels", "shop/orders"): 40, ("caller_labels", "shop/cart"): 40}
+    # The cart, which nobody else calls, stays as it is.
+    assert suggestion.learning.broken == 40
+    assert "web" not in str(documents(suggestion)["seen-orders"])
+
+
+def test_a_service_behind_a_waypoint_is_named_as_such(engine: Engine) -> None:
+    stocked(
+        engine, [{**one, "reporter": "waypoint"} if one["destination_workload"] == "cart" else one for one in usual()]
+    )
+    suggestion = suggest(engine, "istio", at(0), at(100))
+    cart = documents(suggestion)["seen-cart"]["spec"]
+    assert cart["targetRefs"] == [{"group": "", "kind": "Service", "name": "cart"}]
+    assert "selector" not in cart
+    assert (suggestion.learning.legitimate, suggestion.learning.broken, suggestion.learning.unknown) == (200, 0, 0)
+    assert reasons(suggest(engine, "kubernetes", at(0), at(100))) == {("waypoint", "shop/cart"): 40}

@@ -9,12 +9,14 @@ import re2  # pyright: ignore[reportMissingTypeStubs]
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzers.policy.engines import Place
 from analyzers.policy.istio.compile import template
 from analyzers.policy.suggest import istio
 from analyzers.policy.suggest.grants import Operation, alike, clauses
-from analyzers.policy.suggest.labels import caller_labels, own_labels
+from analyzers.policy.suggest.labels import own_labels
 from analyzers.policy.suggest.paths import Path, of_path, of_template
 from analyzers.policy.suggest.regexes import regex
+from analyzers.policy.suggest.targets import by_labels, for_istio
 from analyzers.policy.workloads import Cluster, Workload
 
 _PATHS = st.sampled_from([Path(("a",)), Path(("a", None)), Path((None, "b")), Path(("c",), rest=True)])
@@ -131,7 +133,26 @@ def test_labels_of_its_own(workloads: dict[str, list[dict[str, str]]], own: dict
     assert (dict(found) if found else None) == own
 
 
-def test_a_caller_that_is_not_told_apart_is_named_by_all_that_it_bears() -> None:
-    cluster = _cluster(a=[{"app": "x", "tier": "1"}], b=[{"app": "x", "tier": "1"}])
-    assert caller_labels(cluster.workloads["shop", "a"], cluster) == (("app", "x"), ("tier", "1"))
-    assert caller_labels(Workload("shop", "unknown"), cluster) is None
+def test_in_istios_root_namespace_labels_must_be_nobody_elses_anywhere() -> None:
+    workloads = {
+        ("istio-system", "a"): Workload("istio-system", "a", labels=({"app": "a"},)),
+        ("istio-system", "b"): Workload("istio-system", "b", labels=({"app": "b"},)),
+        ("shop", "a"): Workload("shop", "a", labels=({"app": "a", "x": "1"},)),
+    }
+    cluster = Cluster(workloads)
+    found = {key: for_istio(Place(workload, "http"), cluster) for key, workload in workloads.items()}
+    assert found == {
+        ("istio-system", "a"): "no_labels",
+        ("istio-system", "b"): ("istio-system", "", (("app", "b"),)),
+        ("shop", "a"): ("shop", "", (("app", "a"),)),
+    }
+    assert by_labels(Place(workloads["istio-system", "a"], "http"), cluster)[2] == (("app", "a"),)
+
+
+def test_a_service_known_by_its_name_only_has_the_pods_of_its_workloads() -> None:
+    sets = ({"app": "a", "version": "1"}, {"app": "a", "version": "2"})
+    cluster = Cluster(
+        {("shop", f"a-{number}"): Workload("shop", f"a-{number}", labels=(one,)) for number, one in enumerate(sets)}
+        | {("shop", "b"): Workload("shop", "b", labels=({"app": "b"},))}
+    )
+    assert own_labels(Workload("shop", "", "a", labels=sets), cluster) == (("app", "a"),)
