@@ -117,7 +117,7 @@ def _source(subject: Subject, entry: ServiceIntentions, source: Source, at: str)
             "end them with one that allows PathPrefix /, if that is meant",
         )
     elif source.allows is not None and source.allows == wider.allows:
-        yield subject.remark(SUPERFLUOUS, at, "the intention of * says the same of this caller: remove one of both")
+        yield subject.remark(SUPERFLUOUS, at, "the intention of * says the same of this caller: remove this one")
 
 
 def _permissions(subject: Subject, source: Source, at: str, decided: Implications) -> Iterator[Remark]:

@@ -115,7 +115,7 @@ def _whole(subject: Subject) -> Iterator[Remark]:
         yield subject.remark(
             ALLOW_NO_TCP,
             "spec.rules",
-            "every rule has HTTP fields, and TCP ports drop such rules: they let nobody in; "
+            "every rule has HTTP fields, and TCP ports drop such rules, so they let nobody in: "
             "write a rule with ports and principals for them",
         )
 
@@ -137,8 +137,8 @@ def _where(subject: Subject, mesh: Mesh) -> Iterator[Remark]:
             yield subject.remark(
                 TARGET_IGNORED,
                 field,
-                f"of classes only {_WAYPOINT_CLASS} counts, and only in namespace {mesh.root_namespace}: "
-                "this one never applies; name the Gateway instead",
+                f"of classes only {_WAYPOINT_CLASS} counts, and only in namespace {mesh.root_namespace}, so this one "
+                "never applies: name the Gateway",
             )
         elif _GROUPS.get(ref.kind, ref.group) != ref.group:
             yield subject.remark(

@@ -105,7 +105,8 @@ def _servers(every: _Set) -> Iterator[Remark]:
                 yield subject.remark(
                     SERVER_OVERLAP,
                     "spec.podSelector",
-                    f"{older.id[:120]} is older and has the same port of these pods, so this Server says nothing: "
+                    f"{older.id[:120]} has the same port of these pods and comes first (by age, then by name), "
+                    "so this Server says nothing: "
                     "remove one of both",
                 )
                 break
@@ -159,8 +160,8 @@ def _routes(every: _Set) -> Iterator[Remark]:
                 yield subject.remark(
                     ROUTE_UNUSED,
                     "spec.parentRefs",
-                    f"Server {shown(name)} has proxyProtocol {server.protocol}, which takes no {route.kind}: "
-                    "it is never looked at; change one of both",
+                    f"Server {shown(name)} has proxyProtocol {server.protocol}, which takes no {route.kind}, so it is "
+                    "never looked at: change one of both",
                 )
                 continue
             key = route.namespace, name

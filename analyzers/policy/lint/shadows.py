@@ -147,6 +147,6 @@ def _superfluous(
                 continue
             dropped.add(id(rule))
             yield rule.subject.remark(
-                SUPERFLUOUS, rule.place, f"{other.shown} matches all that it does: remove one of both"
+                SUPERFLUOUS, rule.place, f"{other.shown} matches all that it does: remove this one"
             )
             break
