@@ -14,11 +14,12 @@ from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.model import rfc3339
+from analyzers.policy.consul.model import ServiceIntentions
 from analyzers.policy.inventory import Inventory, read_inventory
 from analyzers.policy.istio.model import AuthorizationPolicy, Mesh
 from analyzers.policy.istio.peer_authentication import PeerAuthentication
 from analyzers.policy.judging import bounds
-from analyzers.policy.kleene import Truth, any_of
+from analyzers.policy.kleene import Truth
 from analyzers.policy.lint.governing import governs
 from analyzers.policy.lint.istio_peers import Modes
 from analyzers.policy.lint.model import Check, Remark, Subject
@@ -128,14 +129,34 @@ def coverage(
     mesh = next((one.model for one in subjects if isinstance(one.model, Mesh)), Mesh())
     workloads, calls = _workloads(engine, start, end, inventory)
     ungoverned: list[Ungoverned] = []
+    near = _by_namespace(subjects, mesh)
     for key, workload in sorted(workloads.items()):
-        governed = any_of(governs(one.model, workload, mesh) for one in subjects)
+        governed = _governed(workload, [*near[""], *near.get(workload.namespace, ())], mesh)
         if governed is not True:
             ungoverned.append(Ungoverned(*key, governed, calls[key]))
     ungoverned.sort(key=lambda one: (one.governed is None, -one.calls, one.namespace, one.workload))
     namespaces = _namespaces(subjects, mesh, {key[0] for key in workloads}, _tls(engine, start, end))
     remarks = [*_remarks(ungoverned, namespaces), *_selects_nobody(subjects, inventory, mesh)]
     return Coverage(start, end, len(workloads), ungoverned, namespaces, remarks)
+
+
+def _by_namespace(subjects: Sequence[Subject], mesh: Mesh) -> Mapping[str, Sequence[Subject]]:
+    """Documents by the namespace of the workloads that they can be about; under the empty one, of all."""
+    found: dict[str, list[Subject]] = {"": []}
+    for one in subjects:
+        anywhere = one.document.namespace == mesh.root_namespace or isinstance(one.model, ServiceIntentions)
+        found.setdefault("" if anywhere else one.document.namespace, []).append(one)
+    return found
+
+
+def _governed(workload: Workload, subjects: Sequence[Subject], mesh: Mesh) -> Truth:
+    known: Truth = False
+    for one in subjects:
+        truth = governs(one.model, workload, mesh)
+        if truth:
+            return True
+        known = None if truth is None else known
+    return known
 
 
 def _workloads(

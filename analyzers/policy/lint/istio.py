@@ -46,6 +46,8 @@ CHECKS = (
     *istio_ztunnel.CHECKS,
 )
 
+MAX_CUSTOM = 100
+"""CUSTOM policies that each one is held against."""
 _BOOLEANS = ("1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False")
 _GROUPS = {"Gateway": "gateway.networking.k8s.io", "GatewayClass": "gateway.networking.k8s.io"}
 _WAYPOINT_CLASS = "istio-waypoint"
@@ -277,7 +279,7 @@ def _providers(subjects: Sequence[Subject], policies: Sequence[Subject], mesh: M
                 f"the mesh has no provider {shown(policy.provider)}, so whatever matches is denied: "
                 "write one of meshConfig.extensionProviders",
             )
-        for earlier in custom[:at]:
+        for earlier in custom[: min(at, MAX_CUSTOM)]:
             if earlier.model.provider != policy.provider and may_meet(earlier.model, policy, mesh):
                 yield subject.remark(
                     TWO_PROVIDERS,

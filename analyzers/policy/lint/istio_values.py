@@ -191,17 +191,16 @@ def _of_all(subject: Subject, policy: AuthorizationPolicy, given: Given) -> Iter
 
 def _ports_of_hosts(subject: Subject, given: Given, allows: bool) -> Iterator[Remark]:
     told = [text.lower() for text in given.texts]
+    beginnings = tuple(text[:-1] for text in told if text.endswith("*"))
+    with_port = {text.rpartition(":")[0] for text in told if re.search(r":(?:\d+|\*)$", text)}
     for place, text in enumerate(told):
         if text.endswith("*") or "/" in text or re.search(r":\d+$", text) or text.startswith(":"):
             continue
-        bare = text.removeprefix("*")
-        if any(other.endswith("*") and text.startswith(other[:-1]) for other in told) or any(
-            re.fullmatch(rf"{re.escape(text)}:(?:\d+|\*)", other) for other in told
-        ):
+        if text in with_port or text.startswith(beginnings):
             continue
         opens = allows != given.wanted
         done = "let in" if opens else "left out"
-        instead = f"{text}:8080 (or whichever port)" if text.startswith("*") else f"{bare}:*"
+        instead = f"{text}:8080 (or whichever port)" if text.startswith("*") else f"{text}:*"
         yield subject.remark(
             HOST_WITHOUT_PORT,
             f"{given.path}[{place}]",
@@ -213,18 +212,16 @@ def _ports_of_hosts(subject: Subject, given: Given, allows: bool) -> Iterator[Re
 
 def _edges(subject: Subject, given: Given) -> Iterator[Remark]:
     """DENY of what is below a path says nothing of the path itself."""
+    exact = set(given.texts)
+    beginnings = tuple(text[:-1] for text in given.texts if text.endswith("*") and "{" not in text)
     for place, text in enumerate(given.texts):
         below = next((text.removesuffix(end) for end in ("/*", "/{**}") if text.endswith(end)), "")
-        if below and "{" not in below and not any(_holds(other, below) for other in given.texts):
+        if below and "{" not in below and below not in exact and not below.startswith(beginnings):
             yield subject.remark(
                 PATH_EDGE,
                 f"{given.path}[{place}]",
                 f"{shown(text)} does not hold of {shown(below)} itself, which stays open: add that path beside it",
             )
-
-
-def _holds(value: str, path: str) -> bool:
-    return value == path or (value.endswith("*") and "{" not in value and path.startswith(value[:-1]))
 
 
 def _addresses(subject: Subject, policy: AuthorizationPolicy, given: Given, allows: bool) -> Iterator[Remark]:

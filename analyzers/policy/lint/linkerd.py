@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from analyzers.policy.linkerd.model import (
@@ -22,6 +23,7 @@ from analyzers.policy.linkerd.model import (
 from analyzers.policy.lint.addresses import HOST_BITS, network_remarks
 from analyzers.policy.lint.model import Check, Remark, Subject, found_at, shown
 from analyzers.policy.lint.selecting import SELECTS_NOTHING, impossible, selects_all_of
+from analyzers.policy.selectors import Selector
 
 DANGLING_AUTHENTICATION = Check("dangling-authentication", "error", "an authentication that no document is")
 DANGLING_TARGET = Check("dangling-target", "warning", "a Server or a route that no document is")
@@ -39,6 +41,8 @@ CHECKS = (
     *(DANGLING_AUTHENTICATION, DANGLING_TARGET, EVERYBODY, NOBODY_NAMED, CLUSTER_ONLY, ANY_IDENTITY, LITERAL_STAR),
     *(NOBODY_LET_IN, OPEN_SERVER, SERVER_OVERLAP, ROUTE_UNUSED, ROUTES_TURN_AWAY, HOST_BITS, SELECTS_NOTHING),
 )
+MAX_SERVERS = 1_000
+"""Servers of one port and namespace that each younger one is held against."""
 _OPEN = ("all-unauthenticated", "cluster-unauthenticated", "audit")
 _HTTP = ("unknown", "HTTP/1", "HTTP/2")
 _T = TypeVar("_T")
@@ -58,6 +62,32 @@ class _Set:
         self.named |= {(f"{one.group}/{one.kind}", one.namespace, one.name) for _, one in self.routes}
         self.named |= {("MeshTLSAuthentication", one.namespace, one.name) for _, one in self.meshtls}
         self.named |= {("NetworkAuthentication", one.namespace, one.name) for _, one in self.networks}
+        self.blocks = {(one.namespace, one.name): one.networks for _, one in self.networks}
+        self.targets, self.by_label = self._targets()
+        self.own_servers: dict[str, list[Server]] = defaultdict(list)
+        for _, one in self.servers:
+            self.own_servers[one.namespace].append(one)
+
+    def _targets(self) -> tuple[set[tuple[str, str, str]], Mapping[str, Sequence[Selector]]]:
+        """Namespaces and Servers that something lets in to, if only by a route, and selectors of Servers."""
+        found: set[tuple[str, str, str]] = set()
+        routes: set[tuple[str, str, str]] = set()
+        for _, one in self.policies:
+            target = one.target
+            if target.kind in ("Server", "Namespace"):
+                found.add((target.kind, one.namespace, target.name if target.kind == "Server" else ""))
+            else:
+                routes.add((f"{target.group}/{target.kind}", one.namespace, target.name))
+        for _, one in self.routes:
+            if (f"{one.group}/{one.kind}", one.namespace, one.name) in routes:
+                found |= {("Server", one.namespace, name) for name in one.servers}
+        selectors: dict[str, list[Selector]] = defaultdict(list)
+        for _, one in self.server_authorizations:
+            if isinstance(one.server, str):
+                found.add(("Server", one.namespace, one.server))
+            else:
+                selectors[one.namespace].append(one.server)
+        return found, selectors
 
 
 def _of(subjects: Sequence[Subject], kind: type[_T]) -> Sequence[tuple[Subject, _T]]:
@@ -81,7 +111,8 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
 
 def _servers(every: _Set) -> Iterator[Remark]:
     ordered = sorted(every.servers, key=lambda one: (age(one[1]), one[1].name))
-    for at, (subject, server) in enumerate(ordered):
+    same_port: dict[tuple[str, int | str], list[Server]] = defaultdict(list)
+    for subject, server in ordered:
         if server.selector is not None and impossible(server.selector):
             yield subject.remark(
                 SELECTS_NOTHING, "spec.podSelector", "no pod can bear such labels: take out one of the requirements"
@@ -100,16 +131,16 @@ def _servers(every: _Set) -> Iterator[Remark]:
                 "no authorization here is for it, so whoever calls is refused: "
                 "add an AuthorizationPolicy whose targetRef names it",
             )
-        for _, older in ordered[:at]:
-            if older.namespace == server.namespace and older.port == server.port and _selects_all(older, server):
-                yield subject.remark(
-                    SERVER_OVERLAP,
-                    "spec.podSelector",
-                    f"{older.id[:120]} has the same port of these pods and comes first (by age, then by name), "
-                    "so this Server says nothing: "
-                    "remove one of both",
-                )
-                break
+        before = same_port[server.namespace, server.port]
+        older = next((one for one in before[:MAX_SERVERS] if _selects_all(one, server)), None)
+        before.append(server)
+        if older is not None:
+            yield subject.remark(
+                SERVER_OVERLAP,
+                "spec.podSelector",
+                f"{older.id[:120]} has the same port of these pods and comes first (by age, then by name), "
+                "so this Server says nothing: remove one of both",
+            )
 
 
 def _selects_all(older: Server, younger: Server) -> bool:
@@ -119,27 +150,10 @@ def _selects_all(older: Server, younger: Server) -> bool:
 
 
 def _lets_in(server: Server, every: _Set) -> bool:
-    labels = dict(server.labels)
-    if any(
-        one.namespace == server.namespace
-        and (one.server == server.name if isinstance(one.server, str) else one.server(labels))
-        for _, one in every.server_authorizations
-    ):
+    if every.targets & {("Namespace", server.namespace, ""), ("Server", server.namespace, server.name)}:
         return True
-    attached = {
-        (one.group, one.kind, one.name)
-        for _, one in every.routes
-        if one.namespace == server.namespace and server.name in one.servers
-    }
-    return any(
-        one.namespace == server.namespace
-        and (
-            one.target.kind == "Namespace"
-            or (one.target.kind == "Server" and one.target.name == server.name)
-            or (one.target.group, one.target.kind, one.target.name) in attached
-        )
-        for _, one in every.policies
-    )
+    labels = dict(server.labels)
+    return any(one(labels) for one in every.by_label.get(server.namespace, ()))
 
 
 def _routes(every: _Set) -> Iterator[Remark]:
@@ -200,10 +214,9 @@ def _policy(subject: Subject, policy: AuthorizationPolicy, every: _Set) -> Itera
                 f"no {one.kind} {one.namespace[:60]}/{one.name[:60]} is in these documents, "
                 "which voids the whole policy: name one that is",
             )
-    networks = {(one.namespace, one.name): one.networks for _, one in every.networks}
     by_address = [one for one in policy.required if one.kind == "NetworkAuthentication"]
     if len(by_address) == len(policy.required) and all(
-        _is_everywhere(networks.get((one.namespace, one.name), ())) for one in by_address
+        _is_everywhere(every.blocks.get((one.namespace, one.name), ())) for one in by_address
     ):
         yield subject.remark(
             EVERYBODY,
@@ -217,12 +230,11 @@ def _is_everywhere(blocks: Sequence[Block]) -> bool:
 
 
 def _server_authorization(subject: Subject, one: ServerAuthorization, every: _Set) -> Iterator[Remark]:
-    own = [server for _, server in every.servers if server.namespace == one.namespace]
-    selected = [
-        server
-        for server in own
-        if (server.name == one.server if isinstance(one.server, str) else one.server(dict(server.labels)))
-    ]
+    selected = (
+        ("Server", one.namespace, one.server) in every.named
+        if isinstance(one.server, str)
+        else any(one.server(dict(server.labels)) for server in every.own_servers.get(one.namespace, ()))
+    )
     if not selected:
         yield subject.remark(
             DANGLING_TARGET,

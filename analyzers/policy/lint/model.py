@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import yaml
+
 from analyzers.policy.documents import Value, read_documents
 from analyzers.policy.policy_set import Document
 
@@ -105,10 +107,10 @@ def deepest(value: Value, path: str) -> Value:
 def _below(value: Value, name: str, number: str) -> Value | None:
     if name:
         return _field(value, name) if value.is_map else None
-    if value.is_map or value.is_null or value.is_text:
+    if not isinstance(value.node, yaml.SequenceNode) or int(number) >= len(value.node.value):
         return None
-    items = value.items()
-    return items[int(number)] if int(number) < len(items) else None
+    # Not by way of all items: of a long list each remark would make them again.
+    return Value(value.file, value.node.value[int(number)], f"{value.field}[{number}]")
 
 
 def _field(value: Value, name: str) -> Value | None:

@@ -6,9 +6,11 @@ every connection of which another does (`implies.py`). What several rules do tog
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from analyzers.policy.formula import FALSE, Formula, either
 from analyzers.policy.istio.compile import rule_formula
@@ -21,8 +23,9 @@ NEVER = Check("never-matches", "error", "a rule whose conditions exclude each ot
 VOID = Check("void-rule", "warning", "an ALLOW rule all of whose calls are denied")
 SUPERFLUOUS = Check("superfluous-rule", "note", "a rule all of whose calls another one matches")
 CHECKS = (NEVER, VOID, SUPERFLUOUS)
-MAX_PAIRS = 100_000
-"""Pairs of rules that are compared; those beyond are not."""
+_T = TypeVar("_T")
+MAX_PAIRS, MAX_LOOKED_AT = 100_000, 2_000_000
+"""Pairs of rules that are compared, and of which it is looked at whether they are to be; those beyond are not."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +81,55 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
     yield from _compared(rules, decided)
 
 
+class _Bound:
+    """How much is still done."""
+
+    def __init__(self) -> None:
+        self._looked_at, self._pairs = MAX_LOOKED_AT, MAX_PAIRS
+
+    def covers(self, wide: _Rule, narrow: _Rule) -> bool:
+        """Whether one's policy applies wherever the other's does; False once too much was looked at."""
+        self._looked_at -= 1
+        if self._looked_at < 0:
+            return False
+        return wide.policy is narrow.policy or covers(wide.policy, narrow.policy, wide.mesh)
+
+    def takes(self, pairs: int = 1) -> bool:
+        """Whether so many more may be compared."""
+        self._pairs -= pairs
+        return self._pairs >= 0 and self._looked_at >= 0
+
+
+def _near(rules: Mapping[str, list[_T]], rule: _Rule) -> Iterator[_T]:
+    """Those of the rule's namespace, and of the root namespace: no others apply wherever it does."""
+    for namespace in dict.fromkeys((rule.policy.namespace, rule.mesh.root_namespace)):
+        yield from rules.get(namespace, ())
+
+
 def _compared(rules: Sequence[Sequence[_Rule]], decided: Implications) -> Iterator[Remark]:
-    left = MAX_PAIRS
+    bound = _Bound()
     void: set[int] = set()
+    denying: dict[str, list[Sequence[_Rule]]] = defaultdict(list)
+    for own in rules:
+        if own and own[0].policy.action == "DENY":
+            denying[own[0].policy.namespace].append(own)
     for own in rules:
         if not own or own[0].policy.action != "ALLOW":
             continue
-        for others in rules:
-            if not others or others[0].policy.action != "DENY":
-                continue
-            if not covers(others[0].policy, own[0].policy, own[0].mesh):
+        for others in _near(denying, own[0]):
+            if not bound.covers(others[0], own[0]):
                 continue
             for rule in own:
-                left -= len(others)
-                if left < 0:
+                if id(rule) in void:
+                    continue
+                if not bound.takes(len(others)):
                     return
-                by = _by(rule, others, decided) if id(rule) not in void else ""
-                if by:
+                if by := _by(rule, others, decided):
                     void.add(id(rule))
                     yield rule.subject.remark(
                         VOID, rule.place, f"{by} denies all that it lets in: narrow that one, or remove this rule"
                     )
-    yield from _superfluous(rules, decided, void, left)
+    yield from _superfluous(rules, decided, void, bound)
 
 
 def _by(rule: _Rule, others: Sequence[_Rule], decided: Implications) -> str:
@@ -121,28 +151,28 @@ def _within(rule: _Rule, other: _Rule, decided: Implications) -> bool:
 
 
 def _superfluous(
-    rules: Sequence[Sequence[_Rule]], decided: Implications, told: set[int], left: int
+    rules: Sequence[Sequence[_Rule]], decided: Implications, told: set[int], bound: _Bound
 ) -> Iterator[Remark]:
     """Of two rules that match the same the later one is; what was told of once is not told again."""
     every = [rule for own in rules for rule in own if rule.policy.action in ("ALLOW", "DENY")]
     place = {id(rule): at for at, rule in enumerate(every)}
+    near: dict[str, list[_Rule]] = defaultdict(list)
+    for rule in every:
+        near[rule.policy.namespace].append(rule)
     dropped: set[int] = set()
     for rule in every:
         if id(rule) in told or decided.never(rule.formulas[0]):
             continue
-        for other in every:
+        for other in _near(near, rule):
             if other is rule or other.policy.action != rule.policy.action or id(other) in dropped:
                 continue
-            if other.policy is not rule.policy and not covers(other.policy, rule.policy, rule.mesh):
+            if not bound.covers(other, rule):
                 continue
-            left -= 1
-            if left < 0:
+            if not bound.takes():
                 return
             if not _within(rule, other, decided):
                 continue
-            same = _within(other, rule, decided) and (
-                other.policy is rule.policy or covers(rule.policy, other.policy, rule.mesh)
-            )
+            same = _within(other, rule, decided) and bound.covers(rule, other)
             if same and place[id(other)] > place[id(rule)]:
                 continue
             dropped.add(id(rule))
