@@ -18,8 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from analyzers.dependencies.derive import GoOn
-from analyzers.dependencies.model import ServiceMap
+from analyzers.dependencies.model import ServiceMap, rfc3339
 from analyzers.dependencies.service_map import service_map
+from analyzers.findings.model import Finding
+from analyzers.findings.store import keep
+from analyzers.policy.analysis import policy_findings
 from analyzers.policy.policy_set import read_set
 from analyzers.policy.store import load_set
 from collector.clock import Clock
@@ -202,7 +205,21 @@ class LiveSource:
         """Nothing is held."""
 
 
-def compare(found: ServiceMap, truth: Mapping[str, Any]) -> dict[str, Any]:
+def analyzed(engine: Engine, now: datetime) -> Sequence[Finding]:
+    """What the analyzers find in all that the demo stored; kept in its store."""
+    return keep(engine, policy_findings(engine), now)
+
+
+def found_as(incident: Mapping[str, Any], findings: Iterable[Finding]) -> str | None:
+    """The finding of an incident: of its kind and caller, at a time when it went on."""
+    for one in findings:
+        same = one.kind == incident["kind"] and one.subject.principal == incident.get("principal")
+        if same and rfc3339(one.first_seen) < incident["until"] and rfc3339(one.last_seen) > incident["since"]:
+            return one.id
+    return None
+
+
+def compare(found: ServiceMap, truth: Mapping[str, Any], findings: Sequence[Finding] = ()) -> dict[str, Any]:
     """The map against the truth.
 
     Returns the `truth` part of `eastwatch demo --once --json`: `edge_precision` and `edge_recall` (shares of the map's
@@ -229,7 +246,9 @@ def compare(found: ServiceMap, truth: Mapping[str, Any]) -> dict[str, Any]:
         "edge_precision": len(both) / len(shown) if shown else 1.0,
         "edge_recall": len(both) / len(real) if real else 1.0,
         "request_error": off / total if total else 0.0,
-        "incidents": [{"injected": incident["name"], "found": None} for incident in truth["incidents"]],
+        "incidents": [
+            {"injected": incident["name"], "found": found_as(incident, findings)} for incident in truth["incidents"]
+        ],
         "missing": [list(pair) for pair in sorted(real.keys() - shown.keys())],
         "unexpected": [list(pair) for pair in sorted(shown.keys() - real.keys())],
         "differences": differences,

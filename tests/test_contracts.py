@@ -47,6 +47,16 @@ CALLS = [
     {"ts": "2026-03-02T10:03:00Z", "source_service": "web", "source_namespace": "shop", "direction": "egress"}
     | {"destination_service": "api.example.com", "protocol": "tcp", "bytes_sent": 12},
 ]
+INTRUDER = {"ts": "2026-03-02T10:00:00Z", "source_namespace": "shop", "source_service": HOSTILE, "status": 200} | {
+    "destination_namespace": "shop",
+    "destination_service": "orders",
+    "source_principal": f"spiffe://cluster.local/ns/shop/sa/{HOSTILE}",
+    "reporter": "destination",
+    "tls": "mtls",
+    "method": "GET",
+    "verdict": "allowed",
+    "request_id": HOSTILE,
+}
 SPAN = {
     "resourceSpans": [
         {
@@ -115,7 +125,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     (place / "pods.json").write_text(json.dumps(PODS))
     (place / "policies.yaml").write_text(POLICIES)
     (place / "none.yaml").write_text("kind: Service\nmetadata: {name: x}\n")
-    store = ("--store", f"chdb:{place / 'store'}")
+    (place / "intruder.log").write_text(json.dumps(INTRUDER) + "\n")
+    store, judged = ("--store", f"chdb:{place / 'store'}"), ("--store", f"chdb:{place / 'judged'}")
+    policies = str(place / "policies.yaml")
     commands: dict[str, tuple[str, ...]] = {
         "migrate:pending": ("migrate", "--dry-run", *store),
         "map:empty": ("map", *store),
@@ -134,17 +146,25 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "migrate:status": ("migrate", "--status", *store),
         "retention": ("retention", "--dry-run", *store),
         "policy-denials": ("policy", "denials", *store),
-        "policy-load": ("policy", "load", str(place / "policies.yaml"), *store),
-        "policy-load:unchanged": ("policy", "load", str(place / "policies.yaml"), *store),
-        "policy-check": ("policy", "check", str(place / "policies.yaml"), "--each", *store),
+        "policy-load": ("policy", "load", policies, "--valid-from", "2026-03-01", *store),
+        "policy-load:unchanged": ("policy", "load", policies, "--add", *store),
+        "policy-check": ("policy", "check", policies, "--each", *store),
         "policy-check:stored": ("policy", "check", *store),
-        "policy-whatif": ("policy", "whatif", str(place / "policies.yaml"), "--replace", *store),
-        "policy-lint": ("policy", "lint", str(place / "policies.yaml")),
-        "policy-lint:coverage": ("policy", "lint", str(place / "policies.yaml"), "--coverage", *store),
+        "policy-whatif": ("policy", "whatif", policies, "--replace", *store),
+        "ingest:intruder": ("ingest", f"file:{place / 'intruder.log'}", "--until-idle", *judged),
+        "policy-load:judged": ("policy", "load", policies, "--valid-from", "2026-03-01", *judged),
+        "analyze": ("analyze", *judged),
+        "findings": ("findings", "--kind", "unauthorized", *judged),
+        "findings:none": ("findings", "--since", "2030-01-01", *judged),
+        "findings-list": ("findings", "list", *judged),
+        "policy-lint": ("policy", "lint", policies),
+        "policy-lint:coverage": ("policy", "lint", policies, "--coverage", *store),
         "policy-suggest": ("policy", "suggest", *store),
         "policy-whatif:nothing": ("policy", "whatif", str(place / "none.yaml"), *store),
     }
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
+    shown = ("findings", "show", found["analyze"]["findings"][0]["id"], *judged)
+    found["findings-show"] = eastwatch_documents(shown)[0]
     done = subprocess.run(
         [sys.executable, "-c", SHORT_DEMO],
         capture_output=True,
@@ -170,12 +190,22 @@ PRINTED = (
         "retention",
         "demo-once",
     ),
-    *("policy-denials", "policy-load", "policy-load:unchanged", "policy-check", "policy-check:stored"),
+    *(
+        "ingest:intruder",
+        "policy-load:judged",
+        "policy-denials",
+        "policy-load",
+        "policy-load:unchanged",
+        "policy-check",
+        "policy-check:stored",
+    ),
     *("policy-whatif", "policy-whatif:nothing", "policy-lint", "policy-lint:coverage", "policy-suggest"),
+    *("analyze", "findings", "findings:none", "findings-list", "findings-show"),
 )
 SHARED_NAMES = (
     *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),
     *("policy-check", "policy-check:stored", "policy-whatif", "policy-whatif:nothing"),
+    *("findings", "findings:none"),
 )
 
 

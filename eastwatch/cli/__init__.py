@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, str] = {
     "inventory": "eastwatch.cli.inventory:app",
     "map": "eastwatch.cli.map:map_",
     "policy": "eastwatch.cli.policy:app",
+    "analyze": "eastwatch.cli.analyze:analyze",
+    "findings": "eastwatch.cli.findings:app",
     "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",
     "retention": "eastwatch.cli.retention:retention",

@@ -23,7 +23,7 @@ from collector.clock import SystemClock
 from eastwatch.cli.context import ConfigOption, Globals, JsonOption, settings_of
 from eastwatch.cli.ingest import signals
 from eastwatch.cli.progress import shown
-from eastwatch.demo import LiveSource, Story, compare, incidents, load_inventory, make_loop, run
+from eastwatch.demo import LiveSource, Story, analyzed, compare, incidents, load_inventory, make_loop, run
 from eastwatch.demo_changes import ChangesFound, compare_changes
 from eastwatch.settings import Settings
 from eastwatch.world import START, Message, World
@@ -83,7 +83,8 @@ def _once(engine: Engine, world: World, settings: Settings, *, as_json: bool, ke
     with _progress(world.start_us, world.end_us) as passed:
         story = run(engine, world, passed(world.messages()), settings, SystemClock())
     truth = world.truth()
-    verdict = compare(story.map, truth)
+    findings = analyzed(engine, SystemClock().now())
+    verdict = compare(story.map, truth, findings)
     changes = _changes(engine, world, truth)
     if as_json:
         document = {"map": story.map.to_document(), "truth": {**verdict, "changes": changes.to_document()}}
@@ -180,6 +181,10 @@ def _judge(verdict: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
         lines.append(f"  and {len(differences) - SHOWN} differences more (--json has them all)")
     if not differences:
         lines.append("  every edge's requests, attempts, errors, refusals, statuses and mTLS share are right")
+    told = [one for one in verdict["incidents"] if one["found"]]
+    if verdict["incidents"]:
+        lines.append(f"  incidents {len(told)} of {len(verdict['incidents'])} found")
+    lines += [f"  found     {one['injected']}: `eastwatch findings show {one['found']}`" for one in told]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

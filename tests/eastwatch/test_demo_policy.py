@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from analyzers.findings.model import Finding
 from analyzers.policy.check import Check, Judged, check, each
 from analyzers.policy.store import versions
 from collector.clock import SystemClock
-from eastwatch.demo import compare, incidents, run
+from eastwatch.demo import analyzed, compare, incidents, run
 from eastwatch.demo_changes import Sign
 from eastwatch.settings import load_settings
 from eastwatch.world import START, World
@@ -48,6 +49,7 @@ class Told:
     each: Sequence[Judged]
     refusals: Sequence[tuple[datetime, str, str]]
     valid_from: datetime
+    findings: Sequence[Finding]
 
     def disagreements(self, did: str, verdict: str) -> int:
         return sum(one.calls for one in self.check.decided if (one.did, one.verdict) == (did, verdict))
@@ -61,9 +63,9 @@ def tell(engine: Engine, world: World) -> Told:
     truth = world.truth()
     refusals = [tuple(row.values()) for row in engine.query(_REFUSALS).to_pylist()]
     (held,) = versions(engine)
-    return Told(
-        world, truth, compare(story.map, truth), check(engine, None), each(engine, None), refusals, held.valid_from
-    )
+    found = analyzed(engine, SystemClock().now())
+    verdict = compare(story.map, truth, found)
+    return Told(world, truth, verdict, check(engine, None), each(engine, None), refusals, held.valid_from, found)
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +226,17 @@ def test_selectors_name_labels_that_pods_bear() -> None:
     told = world.policies().decode()
     selected = [line.partition(": ")[2] for line in told.splitlines() if line.startswith("      app: ")]
     assert len(selected) > 12 and set(selected) <= apps
+
+
+def test_the_quiet_world_has_no_findings(quiet: Told) -> None:
+    assert list(quiet.findings) == []
+
+
+def test_the_incident_is_found_and_nothing_else(troubled: Told) -> None:
+    (incident,) = troubled.truth["incidents"]
+    found = {one.kind: one for one in troubled.findings}
+    assert found.keys() <= {"unauthorized", "repeated_denials"} and len(found) == len(troubled.findings)
+    one = found["unauthorized"]
+    assert (one.subject.source, one.subject.principal) == (incident["source"], incident["principal"])
+    assert one.score == incident["let_through"]
+    assert troubled.verdict["incidents"] == [{"injected": incident["name"], "found": one.id}]

@@ -347,6 +347,8 @@ EXTERNAL = [
     "direction String, protocol String, tls String, operation String, source_version String, source_principal String, "
     "destination_version String, destination_principal String, source UInt32, destination UInt32, "
     "valid_from DateTime64(6, 'UTC'), valid_to DateTime64(6, 'UTC'))",
+    "CREATE TEMPORARY TABLE ends (end UInt64, node UInt32, in_namespace UInt8, in_service UInt8, "
+    "valid_from DateTime64(6, 'UTC'), valid_to DateTime64(6, 'UTC'))",
 ]
 NO_ANSWER, DENIED = {"279", "519"}, "288"
 
