@@ -34,7 +34,7 @@ class Retention(BaseModel):
     minutes_days: int = Field(default=3, ge=0, le=36_500, description="rollups by minute")
     hours_days: int = Field(default=30, ge=0, le=36_500, description="rollups by hour")
     days_days: int = Field(
-        default=365, ge=0, le=36_500, description="rollups by day, the ledger of edges and their keys"
+        default=365, ge=0, le=36_500, description="rollups by day, the ledger of edges and their keys, findings"
     )
     disk_bytes: int = Field(
         default=0,
@@ -87,6 +87,7 @@ _ROWS: Mapping[str, tuple[str, str | int]] = {
     "derived_periods": ("derived_on", "days_days"),
     "edge_ledger": ("received_on", "days_days"),
     "edge_keys": ("received_on", "days_days"),
+    "findings": ("found_at", "days_days"),
 }
 _COLUMNS: Mapping[tuple[str, str], tuple[str, str]] = {("calls", "raw"): ("received_at", "raw_days")}
 

@@ -28,6 +28,7 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.HOST: "%REQ(:AUTHORITY)% in the access log format",
     Field.AUTHORITY: "%REQ(:AUTHORITY)% in the access log format",
     Field.SNI: "%REQUESTED_SERVER_NAME% in the access log format",
+    Field.NAMESPACE: "the callee's namespace in the line, or an inventory of its pods (`eastwatch inventory load`)",
     Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
     Field.ACCOUNTS: "an inventory of the pods (`eastwatch inventory load`)",
     Field.CALLER: f"%DOWNSTREAM_PEER_DNS_SAN% in the access log format, as downstream_peer_san, or {_CALLER}",
@@ -61,7 +62,7 @@ def known(subject: Subject, key: str) -> str:
     match subject:
         case Attribute(_, absent):
             return "1" if absent else f"mapContains(attributes, {key})"
-        case Field.LABELS | Field.ACCOUNTS | Field.CONTROLLER:
+        case Field.NAMESPACE | Field.LABELS | Field.ACCOUNTS | Field.CONTROLLER:
             return "0"
         case Field.CALLER:
             return f"(tls = 'plaintext' OR source_principal != '' OR {known(Field.SOURCE_WORKLOAD, key)})"

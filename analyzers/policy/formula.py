@@ -43,6 +43,7 @@ class Field(StrEnum):
     AUTHORITY = "authority_as_sent"
     """The same, with its capitals."""
     SNI = "sni"
+    NAMESPACE = "destination_namespace"
     LABELS = "destination_labels"
     ACCOUNTS = "destination_accounts"
     CALLER = "caller"

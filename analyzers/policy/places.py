@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.map_keys import map_keys
-from analyzers.dependencies.names import EXTERNAL
+from analyzers.dependencies.names import EXTERNAL, split_node
 from analyzers.policy.engines import Judge, Place
 from analyzers.policy.inventory import Inventory
 from analyzers.policy.workloads import Workload
@@ -66,7 +66,7 @@ def found_places(engine: Engine, since: datetime, until: datetime, inventory: In
             bool(row["tcp"]),
             bool(row["ztunnel"]),
             tuple(row[name] for name in COLUMNS),
-            _place(row, inventory),
+            _place(row, inventory, nodes),
             row["calls"],
         )
         for row in rows
@@ -85,12 +85,14 @@ def _callee(row: Mapping[str, Any], nodes: Mapping[int, str]) -> str:
     return nodes.get(row["base_edge_id"]) or f"{row['destination_namespace']}/{name}"
 
 
-def _place(row: Mapping[str, Any], inventory: Inventory) -> Place:
+def _place(row: Mapping[str, Any], inventory: Inventory, nodes: Mapping[int, str]) -> Place:
     # A gateway's line tells of the request that it let in, and of the upstream that it went to.
     side = "source" if row["reporter"] == "gateway" else "destination"
-    workload: Workload = inventory.destination(
-        *(row[f"{side}_{name}"] for name in ("namespace", "workload", "service"))
-    )
+    namespace, name, service = (row[f"{side}_{part}"] for part in ("namespace", "workload", "service"))
+    if not namespace and side == "destination":
+        found, known = split_node(nodes.get(row["base_edge_id"], ""))
+        namespace, service = found or "", service or known or ""
+    workload: Workload = inventory.destination(namespace, name, service)
     return Place(workload, "tcp" if row["tcp"] else "http", _judge(row, workload), row["mesh"])
 
 

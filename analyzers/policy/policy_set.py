@@ -14,11 +14,13 @@ import yaml
 
 from analyzers.policy.documents import Value, read_documents
 from analyzers.policy.engines import ENGINES, Place, PolicyEngine
-from analyzers.policy.formula import Program
+from analyzers.policy.formula import Field, Program, Step, Unknown
 from analyzers.policy.workloads import Cluster
 
 MAX_DOCUMENTS = 100_000
 DEFAULT_NAMESPACE = "default"
+UNPLACED = Program((Step(True, Unknown(Field.NAMESPACE), "", ""),), False)
+"""Of calls whose callee is in no known namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,11 @@ class PolicySet:
 
 
 def _program(engine: PolicyEngine, models: Sequence[Any], place: Place, cluster: Cluster) -> Program | None:
-    return engine.program(models, place, cluster) if engine.governs(place) else None
+    if not engine.governs(place):
+        return None
+    # Nobody knows whose policies count. Consul's own are not of namespaces.
+    lost = not place.workload.namespace and engine.name != "consul"
+    return UNPLACED if lost else engine.program(models, place, cluster)
 
 
 def read_set(files: Mapping[str, bytes], namespace: str = DEFAULT_NAMESPACE) -> PolicySet:

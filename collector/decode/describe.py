@@ -16,6 +16,10 @@ from collector.decode.sniff import whole_message_format
 _LOOKS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\[?\{"), "JSON"),
     (re.compile(rb"\[\S+\] \[\d{1,2}/\w{3}/\d{4}:"), "a session of ingress-nginx (ingress_nginx)"),
+    (
+        re.compile(rb"\[ *[0-9.]+s\] +[A-Z]+ .{0,400}\blinkerd_app_inbound::policy"),
+        "Linkerd's own log (linkerd_apache)",
+    ),
     (re.compile(rb"\["), "a text line that begins with '[' as Envoy's do, but its fields do not follow"),
     (re.compile(rb"ACCESS \["), "an Emissary access log line (emissary_text)"),
     (re.compile(rb".{0,60}(?:\baccess\b.{0,80}\bsrc\.addr=)", re.S), "a ztunnel access log line (ztunnel_text)"),

@@ -284,7 +284,7 @@ class TestInsert:
         columns = ", ".join(f"`{name}`" for name in table.names)
         found = any_engine.query(f"SELECT {columns} FROM {table.name}")
         expected = pa.Table.from_batches([batch])
-        if table.name in ("edge_keys", "aliases", "inventory"):  # replacing: one row a key
+        if table.name in ("edge_keys", "aliases", "inventory", "findings"):  # replacing: one row a key
             assert found.num_rows <= 400
             assert {repr(row) for row in plain(found)} <= {repr(row) for row in plain(expected)}
         else:

@@ -46,7 +46,7 @@ def test_only_what_differs_is_changed(engine: Engine, untouched: None) -> None:
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' "
         "AND NOT match(create_table_query, ' TTL toDate[^,]*SETTINGS') ORDER BY name"
     )
-    assert endless["name"].to_pylist() == ["aliases", "inventory", "operations", "schema_migrations"]
+    assert endless["name"].to_pylist() == ["aliases", "inventory", "operations", "policies", "schema_migrations"]
     assert apply(engine, Retention(raw_days=5)) == [Change("calls", "raw", 5, 2)]
     assert apply(engine, Retention(raw_days=0)) == [Change("calls", "raw", 0, 5)]
     assert Change("edges_1m", "", 0, 3) in apply(engine, Retention(minutes_days=0))

@@ -102,6 +102,16 @@ def test_hosts_outside_are_judged_by_nobody(engine: Engine) -> None:
     assert said(engine, policies(authorization("nobody", "{}", "istio-system"))) == {}
 
 
+def test_a_callee_of_no_known_namespace_is_judged_by_nobody_knows_which_policies(engine: Engine) -> None:
+    insert_calls(engine, [line(1, destination_namespace="", destination_workload="")])
+    assert [(one.verdict, one.missing) for one in each(engine, policies(NOBODY))] == [
+        ("unknown", ["destination_namespace"])
+    ]
+    # Another line knows where the only service of this name is.
+    insert_calls(engine, [line(2)])
+    assert said(engine, policies(NOBODY)) == {"r1": ("deny", None), "r2": ("deny", None)}
+
+
 def test_callees_without_a_proxy_are_judged_by_network_policies_alone(engine: Engine) -> None:
     bare = {
         "apiVersion": "v1",
