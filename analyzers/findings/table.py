@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import printable
 from analyzers.findings.model import Finding
-from analyzers.policy.render.columns import aligned, write
 
 _HEADING = ("id", "severity", "kind", "first seen", "last seen", "what")
 

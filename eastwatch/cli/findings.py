@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -80,10 +81,10 @@ def _list(
     until: str | None,
     as_json: bool,
     store: str | None,
-    config: object,
+    config: Path | None,
 ) -> None:
     start, end = window(since, until)
-    engine = open_for_reading(settings_of(ctx, store, config))  # pyright: ignore[reportArgumentType]
+    engine = open_for_reading(settings_of(ctx, store, config))
     try:
         found = findings(engine, start, end, kind or ())
     finally:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from analyzers.columns import write
 from analyzers.dependencies.model import rfc3339
 from analyzers.policy.check import check, each
 from analyzers.policy.render.check_table import print_check, print_each, skipped_lines
-from analyzers.policy.render.columns import write
 from analyzers.policy.render.whatif_table import print_whatif
 from analyzers.policy.store import load_set, stored_set, version_at, versions
 from analyzers.policy.whatif import Change, whatif

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import printable
 from analyzers.policy.check import Check, Judged
 from analyzers.policy.fields import name_of, switch_on
-from analyzers.policy.render.columns import aligned, write
 
 _DID = {"allowed": "let through", "denied": "refused", "unknown": "?"}
 

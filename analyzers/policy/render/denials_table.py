@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import UNKNOWN, printable
 from analyzers.policy.denials import Denial
-from analyzers.policy.render.columns import aligned, write
 
 COLUMNS = ("calls", "first seen", "last seen", "source", "principal", "destination", "operation", "refused by")
 _WHY = {

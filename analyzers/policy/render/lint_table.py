@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import printable
 from analyzers.policy.lint.coverage import TLS, Coverage
 from analyzers.policy.lint.model import SEVERITIES, Remark
 from analyzers.policy.lint.run import Lint
 from analyzers.policy.render.check_table import skipped_lines
-from analyzers.policy.render.columns import aligned, write
 
 MOST_EXCEPTIONS = 3
 _COUNTED = {"error": ("error", "errors"), "warning": ("warning", "warnings"), "note": ("note", "notes")}

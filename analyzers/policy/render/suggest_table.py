@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import UNKNOWN, printable
-from analyzers.policy.render.columns import aligned, write
 from analyzers.policy.suggest.learn import MAKERS
 from analyzers.policy.suggest.openness import Openness
 from analyzers.policy.suggest.report import Broken, Suggestion, Trial

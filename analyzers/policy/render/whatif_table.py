@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import UNKNOWN, printable
-from analyzers.policy.render.columns import aligned, write
 from analyzers.policy.whatif import Change, WhatIf
 
 MOST_RARE = 10
