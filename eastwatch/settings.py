@@ -21,7 +21,9 @@ from collector.ingest.options import IngestOptions
 from collector.operations.options import OperationOptions
 from collector.sources.options import KafkaOptions
 from collector.sources.otlp_http import RequestLimits
+from eastwatch.analysis_options import AnalysisOptions
 from eastwatch.health_options import HealthOptions
+from eastwatch.policy_options import PolicyOptions
 from storage.retention import Retention
 
 PREFIX = "EASTWATCH_"
@@ -64,6 +66,12 @@ class Settings(BaseSettings):
     )
     retention: Retention = Field(
         default_factory=Retention, description="days that the store keeps each kind of data; 0 = for ever"
+    )
+    analysis: AnalysisOptions = Field(
+        default_factory=AnalysisOptions, description="how often `eastwatch up` looks for findings"
+    )
+    policies: PolicyOptions = Field(
+        default_factory=PolicyOptions, description="what meshes are set to and none of their documents says"
     )
     decode: Limits = Field(default_factory=Limits, description="how much a record may hold")
 

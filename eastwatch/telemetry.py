@@ -38,6 +38,8 @@ CounterName = Literal[
     "eastwatch.engine.failures",
     "eastwatch.source.failures",
     "eastwatch.retention.dropped",
+    "eastwatch.analysis.failures",
+    "eastwatch.findings.new",
 ]
 MeasureName = Literal[
     "eastwatch.decode.duration",
@@ -86,11 +88,14 @@ INSTRUMENTS: Mapping[str, Instrument] = {
     "eastwatch.source.ready": Instrument("gauge", "", "Whether a source is joined and read (1) or not (0)"),
     "eastwatch.memory.in_flight": Instrument("gauge", "By", "Memory of batches on their way, estimated"),
     "eastwatch.analysis.duration": Instrument("histogram", "s", "One run of one analyzer", _SECONDS),
+    "eastwatch.analysis.failures": Instrument("counter", "{run}", "Runs of an analyzer that failed; it is tried again"),
+    "eastwatch.findings.new": Instrument("counter", "{finding}", "Findings that were not in the store before"),
     "eastwatch.retention.dropped": Instrument("counter", "By", "What days that the disk budget dropped took on disk"),
     "eastwatch.store.disk": Instrument("gauge", "By", "What the store takes on disk"),
     "eastwatch.store.over_budget": Instrument("gauge", "By", "What it takes beyond the budget, nothing left to drop"),
 }
-"""Every metric by name. Labels: `source`, `table`, `topic`, `partition`, `format`, `analyzer`, `error`."""
+"""Every metric by name. Labels: `source`, `table`, `topic`, `partition`, `format`, `analyzer`, `error`, `kind`,
+`severity`."""
 
 Label = str | int | float | bool
 

@@ -2,6 +2,7 @@
 
     settings ──► SourceRun (one thread a source): open ──► Ingest.run ──► again, when it broke
                  Job (one thread): follow_up, every `ingest.derive_interval_s`, and once more at the end
+                 AnalysisJob (one thread): findings, every `analysis.interval_s`
 
 A source that breaks is told, makes the process unready and is opened again with growing pauses; the others go on. The
 memory for batches on their way is shared out evenly.
@@ -26,6 +27,7 @@ from collector.ingest.store import Notice
 from collector.sources.open import open_source
 from collector.sources.source import Joining, Source
 from collector.sources.urls import KafkaUrl, SourceUrl
+from eastwatch.analysis_job import AnalysisJob
 from eastwatch.follow_up import follow_up, settled
 from eastwatch.health import Check
 from eastwatch.measured import TelemetryMeasures, reported
@@ -294,6 +296,10 @@ class Up:
         self.jobs = [Job(place, lambda: sum(run.counts[0] for run in self.sources))]
         budget_bytes = place.settings.retention.disk_bytes
         self.retention = RetentionJob(place.engine, budget_bytes, place.clock, place.telemetry, place.notice)
+        self.analysis = AnalysisJob(
+            *(place.engine, place.settings.analysis, place.clock, place.telemetry, place.notice),
+            place.settings.policies,
+        )
         self._stopped = False
 
     def stop(self) -> None:
@@ -311,8 +317,8 @@ class Up:
         return next((f"{part.check.name} has ended" for part in self._parts if part.defect), "")
 
     @property
-    def _parts(self) -> tuple[SourceRun | Job | RetentionJob, ...]:
-        return (*self.sources, *self.jobs, self.retention)
+    def _parts(self) -> tuple[SourceRun | Job | RetentionJob | AnalysisJob, ...]:
+        return (*self.sources, *self.jobs, self.retention, self.analysis)
 
     def run(self, every_s: float, beat: Callable[[], None]) -> None:
         """Run until `stop`; call `beat` about every `every_s` seconds.
@@ -345,13 +351,13 @@ class Up:
             part.stop()
         drained = time.monotonic() + self._drain_s
 
-        def late(parts: Sequence[SourceRun | Job | RetentionJob]) -> list[str]:
+        def late(parts: Sequence[SourceRun | Job | RetentionJob | AnalysisJob]) -> list[str]:
             until = drained + GRACE_S
             return [part.check.name for part in parts if not part.join(max(0.0, until - time.monotonic()))]
 
         hanging = late(self.sources)
         for job in self.jobs:
             job.finish(drained)
-        hanging += late([*self.jobs, self.retention])
+        hanging += late([*self.jobs, self.retention, self.analysis])
         if hanging:
             self._place.notice(f"not ended in time: {', '.join(hanging)}; what is not stored comes again")

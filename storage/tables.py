@@ -434,7 +434,7 @@ POLICIES = Table(
         Column("valid_from", TIME, "the set holds from then until the next one does; 1970 = always did"),
         Column("set_id", "String", "hash of the set's documents"),
         Column("place", "UInt32", "in the set, from 1; 0 = the set itself, with the names of its files"),
-        Column("engine", LC, "istio|linkerd|consul|smi|kubernetes"),
+        Column("engine", LC, "istio|linkerd|consul|smi|kubernetes; settings = of MeshSettings"),
         Column("kind", LC),
         Column("namespace", LC),
         Column("name", "String"),

@@ -25,17 +25,18 @@ class BadYaml(Exception):
     """What is wrong with a text, and in which line; without the name of its file."""
 
 
-def compose(text: str, expected: str) -> Iterator[Any]:
+def compose(text: str, expected: str, most: int = 0) -> Iterator[Any]:
     """The root nodes of all documents; times are text, as in JSON.
 
     Args:
         text: of any number of documents.
         expected: what a message says was expected of it.
+        most: how many values (keys, texts, lists, objects) it may have, as each takes time and memory; 0 = any number.
 
     Raises:
         BadYaml: at the first thing that is refused, or is no YAML.
     """
-    _check_events(text, expected)
+    _check_events(text, expected, most)
     loader = yaml.CSafeLoader(text)
     try:
         while loader.check_node():
@@ -48,9 +49,9 @@ def compose(text: str, expected: str) -> Iterator[Any]:
         loader.dispose()
 
 
-def _check_events(text: str, expected: str) -> None:
+def _check_events(text: str, expected: str, most: int) -> None:
     """Refuse what the C composer must not see: it recurses (100 000 levels end the process), and follows anchors."""
-    depth = 0
+    depth = values = 0
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             line = event.start_mark.line + 1
@@ -59,6 +60,9 @@ def _check_events(text: str, expected: str) -> None:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise BadYaml(f"line {line}: nested too deeply, expected at most {MAX_DEPTH} levels")
+            values += isinstance(event, yaml.NodeEvent)
+            if 0 < most < values:
+                raise BadYaml(f"line {line}: more than {most:,} values, expected fewer")
     except (yaml.YAMLError, ValueError) as error:
         raise _problem(error, expected) from None
 

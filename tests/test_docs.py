@@ -108,7 +108,7 @@ def test_every_setting_is_explained_and_can_be_given(monkeypatch: pytest.MonkeyP
     for one in found:
         assert len(one.help) > 10, f"{one.path} has no help"
         assert one.unit
-        given = {"store": "chdb:elsewhere", "memory_bytes": str(1 << 30)}
+        given = {"store": "chdb:elsewhere", "memory_bytes": str(1 << 30), "policies.smi.permissive": "True"}
         value = given.get(one.path, str(one.default))
         monkeypatch.setenv(one.environment, value)
         read = load_settings()

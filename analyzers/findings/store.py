@@ -62,6 +62,8 @@ def _finding(row: Mapping[str, Any]) -> Finding:
 def keep(engine: Engine, found: Iterable[Finding], found_at: datetime) -> Sequence[Finding]:
     """Store findings; one of an episode that is stored already gets its id, and grows it.
 
+    Of the two, what saw more of the episode stands: a narrower window takes nothing away.
+
     Raises:
         storage.errors.StorageError: nothing is lost by doing it again.
     """
@@ -87,13 +89,18 @@ def _joined(one: Finding, known: Iterable[Finding]) -> Finding:
         )
         if same and other.first_seen - QUIET <= one.last_seen and one.first_seen <= other.last_seen + QUIET:
             return replace(
-                one,
+                one if _size(one) >= _size(other) else other,
                 id=other.id,
                 first_seen=min(one.first_seen, other.first_seen),
                 last_seen=max(one.last_seen, other.last_seen),
-                score=max(one.score, other.score),
             )
     return one
+
+
+def _size(one: Finding) -> tuple[float, int]:
+    """The larger of two that are of one episode saw more of it: its title, evidence and details stand."""
+    calls = one.details.get("calls", "")
+    return one.score, int(calls) if calls.isdecimal() else 0
 
 
 def _row(one: Finding) -> dict[str, Any]:

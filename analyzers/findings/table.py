@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
@@ -10,7 +10,7 @@ from analyzers.columns import aligned, write
 from analyzers.dependencies.render.text import printable
 from analyzers.findings.model import Finding
 
-_HEADING = ("id", "severity", "kind", "first seen", "last seen", "what")
+_HEADING = ("id", "severity", "kind", "first seen", "last seen (UTC)", "what")
 
 
 def print_findings(found: Sequence[Finding], console: Console | None = None) -> None:
@@ -26,7 +26,13 @@ def print_findings(found: Sequence[Finding], console: Console | None = None) -> 
         )
         for one in found
     ]
-    write([*aligned(_HEADING, rows), *([""] if rows else []), f"{len(found):,} findings"], console)
+    more = ["", f"{number_of(len(found))}; `eastwatch findings show ID` tells the likely cause and shows the calls"]
+    write([*aligned(_HEADING, rows), *(more if rows else [number_of(0)])], console)
+
+
+def number_of(findings: int) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{findings:,} finding{'' if findings == 1 else 's'}"
 
 
 def print_finding(one: Finding, console: Console | None = None) -> None:
@@ -41,10 +47,10 @@ def print_finding(one: Finding, console: Console | None = None) -> None:
         ("principal", subject.principal),
         ("destination", subject.destination),
         ("operation", subject.operation),
-        ("seen", f"{one.first_seen:%Y-%m-%d %H:%M:%S} to {one.last_seen:%Y-%m-%d %H:%M:%S}"),
+        ("seen", f"{one.first_seen:%Y-%m-%d %H:%M:%S} to {one.last_seen:%Y-%m-%d %H:%M:%S} UTC"),
         ("score", f"{one.score:g}, told from {one.threshold:g} on"),
         ("techniques", ", ".join(one.techniques)),
-        *one.details.items(),
+        *_details(one),
         ("a false alarm if", one.false_alarm_if),
         ("requests", " ".join(one.evidence.request_ids)),
         ("traces", " ".join(one.evidence.trace_ids)),
@@ -55,4 +61,15 @@ def print_finding(one: Finding, console: Console | None = None) -> None:
     parameters = [
         f"  {printable(name, 60)} = {printable(str(value), 400)}" for name, value in one.evidence.parameters.items()
     ]
-    write([*lines, "", one.evidence.sql, "", *parameters], console)
+    told = "The statement that shows the calls, for any client of the store, with its parameters:"
+    write([*lines, "", told, "", one.evidence.sql, "", *parameters], console)
+
+
+def _details(one: Finding) -> Iterable[tuple[str, str]]:
+    """More facts, the cause's name behind its sentence."""
+    cause = one.details.get("cause")
+    for name, text in one.details.items():
+        if name == "likely":
+            yield "likely cause", f"{text} ({cause})" if cause else text
+        elif name != "cause":
+            yield name, text

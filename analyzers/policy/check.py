@@ -138,7 +138,7 @@ def check(
     """
     judging = prepare(engine, intervals(engine, policies, since, until))
     found: Counter[tuple[str, str | None, str | None, tuple[Subject, ...], str]] = Counter()
-    for table, told in over(judging, _COUNTS, progress):
+    for _, table, told in over(judging, _COUNTS, progress):
         for row in table:
             found[(*reason(row, told), row["verdict"])] += row["calls"]
     decided = [Decided(*key, calls) for key, calls in found.items()]
@@ -170,7 +170,7 @@ def each(
     if judging.governed > MAX_EACH:
         raise TooMuch(f"{judging.governed:,} calls to list, expected at most {MAX_EACH:,}: narrow the window")
     found: list[Judged] = []
-    for table, told in over(judging, _EACH, progress):
+    for _, table, told in over(judging, _EACH, progress):
         for row in table:
             verdict, policy, rule, missing = reason(row, told)
             found.append(

@@ -1,13 +1,15 @@
 """Policy files → documents that know the line of each of their values.
 
 `kubectl get ... -o yaml|json` and `consul config read` print YAML or JSON; people concatenate documents and lists. JSON
-is read as what it nearly always is, YAML (`storage/yaml_nodes.py` says what of YAML is refused).
+is read as what it nearly always is, YAML (`storage/yaml_nodes.py` says what of YAML is refused); several documents
+of it may follow each other without a separator, each from a new line on.
 
 Whatever is wrong is told with file, line and field, and with what is allowed there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,15 +17,25 @@ from typing import Any, NoReturn
 import yaml
 
 from analyzers.policy.errors import BadPolicy
-from storage.yaml_nodes import BOOL, INTEGER, NULL, TEXT, BadYaml, compose
+from storage.yaml_nodes import BOOL, FLOAT, INTEGER, NULL, TEXT, BadYaml, compose
 
 MAX_BYTES = 64 << 20
+MAX_VALUES = 2_000_000
+"""Of one file; each takes some 15 µs and half a kilobyte."""
 MAX_SHOWN = 60
 """Characters of a value that a message repeats."""
 MANY = 12
 """Names that a message lists."""
 
-_TRUE = ("true", "yes", "on")
+_TRUE, _FALSE = frozenset({"true", "yes", "on"}), frozenset({"false", "no", "off"})
+_DIGITS = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+"""Whole numbers that every reader takes for the same one: to Kubernetes' 010 is eight, to others ten."""
+_NEXT_JSON = re.compile(r"(?<=[}\]])\s*\n(?=[{\[])")
+"""Between two documents of JSON; within one there is a comma."""
+_OTHERS_READ = re.compile(
+    r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
+)
+"""What without quotes is text to PyYAML, and a number to Kubernetes' reader, which lets `_` go before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +73,8 @@ class Value:
 
     @property
     def is_text(self) -> bool:
-        """A text, with quotes or without."""
-        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == TEXT
+        """A text to Kubernetes' reader, with quotes or without."""
+        return isinstance(self.node, yaml.ScalarNode) and _is_text(self.node)
 
     @property
     def is_map(self) -> bool:
@@ -76,7 +88,7 @@ class Value:
             return "an object"
         if isinstance(self.node, yaml.SequenceNode):
             return "a list"
-        if self.node.tag == TEXT:
+        if _is_text(self.node):
             return repr(self.node.value[:MAX_SHOWN])
         return "null" if self.is_null else str(self.node.value)[:MAX_SHOWN]
 
@@ -107,8 +119,9 @@ class Value:
 
     def text(self) -> str:
         """A text; a number or `true` that stands without quotes is none, as for the API server."""
-        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != TEXT:
-            self.refuse(f"{self.shown}, expected text")
+        if not self.is_text:
+            quotes = isinstance(self.node, yaml.ScalarNode) and self.node.tag == TEXT
+            self.refuse(f"{self.shown}, expected text{' in quotes' if quotes else ''}")
         return self.node.value
 
     def one_of(self, *allowed: str) -> str:
@@ -124,21 +137,44 @@ class Value:
 
     def boolean(self) -> bool:
         """True or false."""
-        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag != BOOL:
+        said = self.node.value.lower() if isinstance(self.node, yaml.ScalarNode) and self.node.tag == BOOL else ""
+        if said not in _TRUE | _FALSE:
             self.refuse(f"{self.shown}, expected true or false")
-        return self.node.value.lower() in _TRUE
+        return said in _TRUE
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number within bounds."""
+        """A whole number within bounds, in the form that every reader takes for the same one."""
+        expected = f"expected a whole number of {low} to {high}"
         if isinstance(self.node, yaml.ScalarNode) and self.node.tag == INTEGER:
-            digits = self.node.value.removeprefix("-")
-            if digits.isdecimal() and len(digits) < 20 and low <= int(self.node.value) <= high:
+            if not _DIGITS.fullmatch(self.node.value):
+                self.refuse(f"{self.shown}, {expected}, in plain digits without a 0 before them")
+            if low <= int(self.node.value) <= high:
                 return int(self.node.value)
-        return self.refuse(f"{self.shown}, expected a whole number of {low} to {high}")
+        return self.refuse(f"{self.shown}, {expected}")
 
-    def text_map(self) -> Mapping[str, str]:
-        """An object whose values are texts, such as labels."""
-        return {name: value.text() for name, value in self.fields().items()}
+    def entries(self) -> Mapping[str, Value]:
+        """What an object holds by names that people choose, such as labels; with those that are null."""
+        if not isinstance(self.node, yaml.MappingNode):
+            self.refuse(f"{self.shown}, expected an object")
+        found: dict[str, Value] = {}
+        for key, node in self.node.value:
+            value = Value(self.file, node, f"{self.field}.{key.value}" if self.field else key.value)
+            # Kubernetes' reader makes `true` of `on` and `y`, 1.1 of 1.10, 8 of 010.
+            same = _is_text(key) and (key.style or key.value not in ("y", "Y", "n", "N"))
+            if not same and not _DIGITS.fullmatch(key.value):
+                value.refuse(f"name {key.value[:MAX_SHOWN]} without quotes, expected it in quotes")
+            found[key.value] = value
+        return found
+
+    def text_map(self, null: str | None = None) -> Mapping[str, str]:
+        """An object whose values are texts, such as labels.
+
+        Args:
+            null: what is read where one is null: the empty text in Kubernetes' own kinds. None refuses it, as the
+                API server does in all others.
+        """
+        entries = self.entries().items()
+        return {name: null if value.is_null and null is not None else value.text() for name, value in entries}
 
     def plain(self) -> Any:
         """Everything below as Python's own values: what the text says, whatever the type that is meant."""
@@ -149,6 +185,16 @@ class Value:
         if self.node.tag == BOOL:
             return self.node.value.lower() in _TRUE
         return None if self.is_null else self.node.value
+
+
+def _is_text(node: Any) -> bool:
+    """Whether a scalar is text to Kubernetes' reader (sigs.k8s.io/yaml), whose rules differ from PyYAML's."""
+    if node.tag in (INTEGER, FLOAT):
+        # To that reader 1:30 is no number of base sixty.
+        return ":" in node.value and not node.style
+    if node.tag != TEXT or node.style or not node.value or node.value[0] not in "+-.0123456789":
+        return bool(node.tag == TEXT)
+    return not _OTHERS_READ.fullmatch(node.value.replace("_", ""))
 
 
 def listed(names: Iterable[str]) -> str:
@@ -177,7 +223,7 @@ def read_documents(file: str, content: bytes) -> Iterator[Value]:
         raise BadPolicy(f"{file}: byte {error.start} is not UTF-8, expected YAML or JSON") from None
     found = 0
     try:
-        for root in compose(text, "YAML or JSON"):
+        for root in compose(_parted(text), "YAML or JSON", MAX_VALUES):
             for document in _flat(Value(file, root), 0):
                 found += 1
                 yield document
@@ -185,6 +231,14 @@ def read_documents(file: str, content: bytes) -> Iterator[Value]:
         raise BadPolicy(f"{file}: {error}") from None
     if not found:
         raise BadPolicy(f"{file}: nothing in it, expected policies as YAML or JSON")
+
+
+def _parted(text: str) -> str:
+    """JSON documents that stand one after the other, as several `consul config read` print them, told apart for YAML.
+
+    No line gets another number.
+    """
+    return _NEXT_JSON.sub(r"\g<0>--- ", text) if text.lstrip()[:1] in ("{", "[") else text
 
 
 def _flat(value: Value, depth: int) -> Iterator[Value]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from analyzers.policy.consul import compile as consul
-from analyzers.policy.consul.model import Settings as ConsulSettings
 from analyzers.policy.consul.read import KINDS as CONSUL_KINDS
 from analyzers.policy.documents import Value
 from analyzers.policy.formula import Program, Transport
@@ -15,8 +14,8 @@ from analyzers.policy.istio import engine as istio
 from analyzers.policy.kubernetes import compile as kubernetes
 from analyzers.policy.kubernetes.read import KINDS as KUBERNETES_KINDS
 from analyzers.policy.linkerd import engine as linkerd
+from analyzers.policy.settings_document import MeshSettings
 from analyzers.policy.smi import compile as smi
-from analyzers.policy.smi.model import Settings as SmiSettings
 from analyzers.policy.smi.read import KINDS as SMI_KINDS
 from analyzers.policy.workloads import Cluster, Workload
 
@@ -50,8 +49,8 @@ class PolicyEngine:
     """API group and kind → reader(document, namespace of those that name none); None = it says nothing here."""
     mesh: str
     """The value of `calls.mesh` that it governs beside those of no mesh; empty = all lines."""
-    program: Callable[[Sequence[Any], Place, Cluster], Program | None]
-    """What its documents decide at a place; None where they do not govern it."""
+    program: Callable[[Sequence[Any], Place, Cluster, MeshSettings], Program | None]
+    """What its documents decide at a place, by what its mesh is set to; None where they do not govern it."""
 
     def governs(self, place: Place) -> bool:
         """Whether what arrives there is judged by it."""
@@ -61,24 +60,26 @@ class PolicyEngine:
         return own and place.judge != "nobody"
 
 
-def _istio(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
-    del cluster
+def _istio(documents: Sequence[Any], place: Place, cluster: Cluster, settings: MeshSettings) -> Program:
+    del cluster, settings
     return istio.program(documents, place.workload, place.transport, place.judge)
 
 
-def _linkerd(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+def _linkerd(documents: Sequence[Any], place: Place, cluster: Cluster, settings: MeshSettings) -> Program:
+    del settings
     return linkerd.program(documents, place.workload, cluster, place.transport)
 
 
-def _consul(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
-    return consul.program(documents, place.workload, cluster, ConsulSettings(), place.transport)
+def _consul(documents: Sequence[Any], place: Place, cluster: Cluster, settings: MeshSettings) -> Program:
+    return consul.program(documents, place.workload, cluster, settings.consul, place.transport)
 
 
-def _smi(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
-    return smi.program(documents, place.workload, cluster, SmiSettings(), place.transport)
+def _smi(documents: Sequence[Any], place: Place, cluster: Cluster, settings: MeshSettings) -> Program:
+    return smi.program(documents, place.workload, cluster, settings.smi, place.transport)
 
 
-def _kubernetes(documents: Sequence[Any], place: Place, cluster: Cluster) -> Program:
+def _kubernetes(documents: Sequence[Any], place: Place, cluster: Cluster, settings: MeshSettings) -> Program:
+    del settings
     return kubernetes.program(documents, place.workload, cluster, place.transport)
 
 

@@ -1,8 +1,9 @@
 """Where a call has what conditions are about, whether it was logged, and what to switch on where it was not.
 
 A column that is not `logged` is unknown; one that is logged empty is absent, and known to be. Some fields need more:
-a plaintext call has no principal, whatever the line says; a call over mutual TLS has one, even where its certificate
-bears no URI and the line therefore shows none.
+a plaintext call has no principal, whatever the line says (a line that does not say that it came in plaintext, which
+only looks so, leaves it open); a call over mutual TLS has one, even where its certificate bears no URI and the line
+therefore shows none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.PRINCIPAL: "%DOWNSTREAM_PEER_URI_SAN% in the access log format",
     Field.SOURCE_WORKLOAD: _CALLER,
     Field.SOURCE_NAMESPACE: _CALLER,
+    Field.SOURCE_LABELS: "an inventory of the callers' pods and namespaces (`eastwatch inventory load`)",
     Field.TLS: "%DOWNSTREAM_PEER_URI_SAN% and %DOWNSTREAM_TLS_VERSION% in the access log format",
     Field.SOURCE_IP: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% in the access log format",
     Field.REMOTE_IP: "%DOWNSTREAM_REMOTE_ADDRESS% in the access log format",
@@ -32,7 +34,8 @@ _SWITCH_ON: Mapping[Field, str] = {
     Field.LABELS: "an inventory of the pods (`eastwatch inventory load`)",
     Field.ACCOUNTS: "an inventory of the pods (`eastwatch inventory load`)",
     Field.CALLER: f"%DOWNSTREAM_PEER_DNS_SAN% in the access log format, as downstream_peer_san, or {_CALLER}",
-    Field.CONTROLLER: "nothing in a log: the mesh's controller alone knows, its settings may be told",
+    Field.CONTROLLER: "Consul's default policy and peers or SMI's mode, from MeshSettings or [policies.consul] and "
+    "[policies.smi] in eastwatch.toml; all else is in no log",
 }
 
 
@@ -57,24 +60,27 @@ def _logged(field: Field) -> str:
     return f"bitTest(logged, {LOGGED_BIT[field.value]})"
 
 
+_PLAINTEXT = f"(tls = 'plaintext' AND {_logged(Field.TLS)})"
+
+
 def known(subject: Subject, key: str) -> str:
     """SQL: 1 where the call says what the field is, if only that it is absent; `key` is an attribute's, as SQL."""
     match subject:
         case Attribute(_, absent):
             return "1" if absent else f"mapContains(attributes, {key})"
-        case Field.NAMESPACE | Field.LABELS | Field.ACCOUNTS | Field.CONTROLLER:
+        case Field.SOURCE_LABELS | Field.NAMESPACE | Field.LABELS | Field.ACCOUNTS | Field.CONTROLLER:
             return "0"
         case Field.CALLER:
-            return f"(tls = 'plaintext' OR source_principal != '' OR {known(Field.SOURCE_WORKLOAD, key)})"
+            return f"({_PLAINTEXT} OR source_principal != '' OR {known(Field.SOURCE_WORKLOAD, key)})"
         case Field.SOURCE_WORKLOAD:
             return "(source_namespace != '' AND source_workload != '')"
         case Field.SOURCE_NAMESPACE:
             return "(source_namespace != '')"
         case Field.TLS:
-            return "(tls NOT IN ('', 'unknown') OR source_principal != '')"
+            return f"(tls IN ('mtls', 'tls') OR {_PLAINTEXT} OR source_principal != '')"
         case Field.PRINCIPAL:
             shown = "(source_principal != '' OR tls != 'mtls')"
-            return f"(tls = 'plaintext' OR ({_logged(Field.PRINCIPAL)} AND {shown}))"
+            return f"({_PLAINTEXT} OR ({_logged(Field.PRINCIPAL)} AND {shown}))"
         case Field.DESTINATION_PORT:
             return f"({_logged(subject)} AND destination_port != 0)"
         case Field.SNI:
@@ -111,12 +117,12 @@ def value(subject: Subject, key: str) -> str:
         case Field.SOURCE_WORKLOAD:
             return "concat(source_namespace, '/', source_workload)"
         case Field.TLS:
-            return "if(tls IN ('', 'unknown'), 'mtls', tls)"
+            return f"if(tls IN ('mtls', 'tls') OR {_PLAINTEXT}, tls, 'mtls')"
         case Field.PRINCIPAL:
             return "if(tls = 'plaintext', '', source_principal)"
         case Field.CALLER:
             workload = f"concat('workload:', {value(Field.SOURCE_WORKLOAD, key)})"
-            return f"multiIf(tls = 'plaintext', '', source_principal != '', source_principal, {workload})"
+            return f"multiIf({_PLAINTEXT}, '', source_principal != '', source_principal, {workload})"
         case Field.AUTHORITY:
             return Field.HOST.value
         case _:

@@ -27,6 +27,8 @@ class Field(StrEnum):
     SOURCE_WORKLOAD = "source_workload"
     """`namespace/workload`."""
     SOURCE_NAMESPACE = "source_namespace"
+    SOURCE_LABELS = "source_labels"
+    """Of the caller's pods and their namespace, which no line has: the inventory of the window knows them, or not."""
     TLS = "tls"
     """`mtls`, `tls` or `plaintext`."""
     SOURCE_IP = "source_ip"

@@ -1,72 +1,51 @@
-"""Recorded calls through the programs of the places where they arrived, each with one statement.
+"""Recorded calls through the programs of the places where they arrived.
 
-    places ──► programs ──► groups of places that are judged alike ──► SELECT .. FROM calls, a group at a time
+    one group:   calls ──► a row for each, with its verdict
+    a bundle:    calls ──► sums by the bits that the programs read ──► cases ──► verdict of each case
 
-Places whose programs are equal share a statement. Its rows are found by base edge, which is how calls are sorted; calls
-without one by the columns that name their ends.
+Verdicts of single calls need one statement for each group. Sums read the calls of many groups at once: a part of a day
+holds a little of every place, and would otherwise be read again for each. What the programs of a place read of a call
+becomes a few bits; the calls with equal bits are a case, and only cases are judged, a group at a time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from analyzers.policy.formula import Field, Program
-from analyzers.policy.inventory import Inventory
-from analyzers.policy.places import COLUMNS, END_BIT, FLAGS_BIT, Found
-from analyzers.policy.policy_set import PolicySet
-from analyzers.policy.sql import Parameters, Verdict, verdict
-from storage.engine import Engine
-from storage.tables import COUNTED_LOG_TYPES
+from analyzers.policy.errors import TooMuch
+from analyzers.policy.groups import Group, Window, arrived, as_judged, counted, number
+from analyzers.policy.sql import KNOWN, SAID, TEST, VALUE, Parameters, Verdict, verdict
+from storage.bind import holes as declared
+from storage.engine import Settings
 
-MOST_INPUTS = 64
-"""Of a program whose calls are grouped by them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Places whose calls are judged by the same programs."""
-
-    programs: tuple[Program, ...]
-    places: tuple[Found, ...]
-
-    @property
-    def calls(self) -> int:
-        """How many calls arrived there."""
-        return sum(found.calls for found in self.places)
-
-
-def grouped(policies: PolicySet, places: Sequence[Found], inventory: Inventory) -> Sequence[Group]:
-    """Places by the programs that judge them; those that none judges are a group too."""
-    programs: dict[Any, tuple[Program, ...]] = {}
-    groups: dict[tuple[Program, ...], list[Found]] = {}
-    for found in places:
-        key = _key(found)
-        if key not in programs:
-            programs[key] = tuple(policies.programs(found.place, inventory.cluster))
-        groups.setdefault(programs[key], []).append(found)
-    return [Group(judged, tuple(members)) for judged, members in groups.items()]
-
-
-def _key(found: Found) -> Any:
-    place = found.place
-    workload = place.workload
-    named = (workload.namespace, workload.name, workload.service)
-    return named, place.transport, place.judge, place.mesh
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What is judged: [since, until) of a store, by an inventory."""
-
-    engine: Engine
-    since: datetime
-    until: datetime
-    inventory: Inventory
+Numbers = npt.NDArray[np.uint64]
+BITS = 64
+"""Of a column of bits."""
+MOST_BITS = 4 * BITS
+"""That programs of a group may read of a call, and still be judged by cases: with more, calls seldom have the same."""
+MOST_GROUPS = 64
+"""Of a bundle."""
+MOST_TEXT = 128_000
+"""Letters of SQL of a bundle, about: engines take 256 kB of a statement."""
+LARGEST = 4 << 20
+"""Letters of a statement: planning it takes minutes."""
+_FOR_LARGE: Settings = {
+    "max_query_size": 2 * LARGEST,
+    "max_ast_elements": LARGEST,
+    "max_expanded_ast_elements": LARGEST,
+}
+SHARED = 5
+"""A bit that one in so many groups reads is read of all calls."""
+_IN_LARGE_BLOCKS = (
+    "short_circuit_function_evaluation = 'force_enable', max_block_size = 131072, preferred_block_size_bytes = 0"
+)
+"""Bits of a group are read of its own calls only, which costs the same for many of them as for few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,90 +63,227 @@ class Wanted:
     sums: Mapping[str, str] = field(default_factory=dict[str, str])
     summed: str = ""
 
+    @property
+    def named(self) -> Sequence[str]:
+        """The aggregates, each AS its name."""
+        return [f"{expression} AS {name}" for name, expression in self.sums.items()]
 
-def judged(window: Window, group: Group, wanted: Wanted) -> tuple[pa.Table, Verdict]:
-    """The calls of a group with their verdicts.
 
-    Returns: what is wanted, with the columns of `sql.Verdict`; and what their numbers mean.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A group, with the window in which its programs hold and what they read of calls."""
+
+    window: Window
+    group: Group
+    told: Verdict
+
+    def inputs(self, *kinds: str) -> Sequence[str]:
+        """Names of the inputs of these kinds."""
+        return [name for name in self.told.inputs if name.split("_")[0] in kinds]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Groups of one window whose calls are read by one statement.
+
+    Attributes:
+        holes: parameters of all their expressions.
+    """
+
+    tasks: tuple[Task, ...]
+    holes: Parameters
+
+    @property
+    def window(self) -> Window:
+        """That of all its groups."""
+        return self.tasks[0].window
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """In their order."""
+        return [task.group for task in self.tasks]
+
+
+Answer = tuple[Group, pa.Table, Verdict]
+"""What is wanted of a group, with the columns of `sql.Verdict`; and what their numbers mean."""
+
+
+def bundles(groups: Sequence[tuple[Window, Group]], wanted: Wanted) -> Iterator[Bundle]:
+    """Groups, in their order, in as few bundles as their size allows; one in each where single calls are wanted."""
+    holes, names = Parameters(), dict[str, str]()
+    tasks: list[Task] = []
+    text = 0
+    for window, group in groups:
+        task = Task(window, group, verdict(*group.programs, parameters=holes, names=names))
+        longer = sum(map(len, task.told.inputs.values()))
+        if tasks and not (wanted.sums and _fits(tasks, task, text + longer)):
+            yield Bundle(tuple(tasks), holes)
+            holes, names, tasks, text = Parameters(), dict[str, str](), [], 0
+            task = Task(window, group, verdict(*group.programs, parameters=holes, names=names))
+        tasks.append(task)
+        text += longer
+    if tasks:
+        yield Bundle(tuple(tasks), holes)
+
+
+def _fits(tasks: Sequence[Task], task: Task, text: int) -> bool:
+    first = tasks[0]
+    return (
+        task.window is first.window
+        and (task.group.is_gateway, task.group.asks_caller) == (first.group.is_gateway, first.group.asks_caller)
+        and max(_bits([first]), _bits([task])) <= MOST_BITS
+        and len({name for one in (*tasks, task) for name in one.inputs(KNOWN)}) <= BITS
+        and len(tasks) < MOST_GROUPS
+        and text <= MOST_TEXT
+    )
+
+
+def _bits(tasks: Sequence[Task]) -> int:
+    """Bits that the programs of a group read of a call, at most."""
+    return max(len(task.inputs(KNOWN, TEST)) for task in tasks)
+
+
+def judged(bundle: Bundle, wanted: Wanted) -> Sequence[Answer]:
+    """The calls of each group with their verdicts.
 
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    holes = Parameters()
-    told = verdict(*group.programs, parameters=holes)
-    source = f"{_calls(group, told, window.inventory, holes)} WHERE {arrived(window, group, holes)}"
-    if not wanted.sums:
-        sql = told.each(wanted.keys, source)
-    elif len(told.inputs) <= MOST_INPUTS:
-        sql = told.grouped(wanted.keys, wanted.sums, source)
+    if wanted.sums and _bits(bundle.tasks) <= MOST_BITS:
+        return _by_cases(bundle, wanted)
+    return [_one_by_one(task, bundle.holes, wanted) for task in bundle.tasks]
+
+
+def _one_by_one(task: Task, holes: Parameters, wanted: Wanted) -> Answer:
+    """A verdict for each call, and where sums are wanted, those of their verdicts."""
+    window, group, told = task.window, task.group, task.told
+    source = f"{as_judged([group], window.inventory, holes)} WHERE {arrived(window, group, holes)}"
+    if wanted.sums:
+        columns = f"{wanted.keys}, {SAID}"
+        each = told.each(f"{wanted.keys}, {wanted.summed}", source)
+        sql = f"SELECT {columns}, {', '.join(wanted.named)} FROM ({each}) GROUP BY {columns}"
     else:
-        sql = _summed(told, wanted, source)
-    return window.engine.query(sql, told.parameters), told
+        sql = told.each(wanted.keys, source)
+    return group, _answer(window, sql, holes), told
 
 
-def arrived(window: Window, group: Group, holes: Parameters) -> str:
-    """A condition on `calls`: those of the window that arrived at the places of a group."""
-    return " AND ".join(
-        (
-            f"ts >= {holes.hole('DateTime64(6)', window.since)} AND ts < {holes.hole('DateTime64(6)', window.until)}",
-            f"log_type IN {holes.hole('Array(String)', COUNTED_LOG_TYPES)} AND weight > 0",
-            f"({' OR '.join(_rows(group.places, holes))})",
-        )
+def _by_cases(bundle: Bundle, wanted: Wanted) -> Sequence[Answer]:
+    window, holes = bundle.window, bundle.holes
+    layout = _laid_out(bundle)
+    source = f"{as_judged(bundle.groups, window.inventory, holes)} WHERE {counted(window, holes)}"
+    read = f"SELECT *, {number(bundle.groups, holes)} AS program FROM {source}"
+    sql = (
+        f"SELECT program, {wanted.keys}, {', '.join(layout.named)}, {', '.join(wanted.named)} FROM ({read}) "
+        f"WHERE program != 0 GROUP BY program, {wanted.keys}, {', '.join(layout.columns)} ORDER BY program "
+        f"SETTINGS {_IN_LARGE_BLOCKS}"
     )
+    table = _answer(window, sql, holes)
+    read_by = ["program", *layout.columns]
+    cases, case = _different(table.select(read_by))
+    said = _said(bundle, layout, cases).take(pa.array(case))
+    program = table.column("program").to_numpy()
+    ends = np.searchsorted(program, np.arange(1, len(bundle.tasks) + 2))
+    table = table.drop_columns(read_by)
+    for name in SAID.split(", "):
+        table = table.append_column(name, said.column(name))
+    return [
+        (task.group, table.slice(ends[at], ends[at + 1] - ends[at]), task.told) for at, task in enumerate(bundle.tasks)
+    ]
 
 
-def _summed(told: Verdict, wanted: Wanted, source: str) -> str:
-    """A verdict for each call first, then the sums: where grouping by hundreds of inputs would cost more."""
-    columns = f"{wanted.keys}, allowed, decided_by, missing"
-    sums = ", ".join(f"{expression} AS {name}" for name, expression in wanted.sums.items())
-    return f"SELECT {columns}, {sums} FROM ({told.each(f'{wanted.keys}, {wanted.summed}', source)}) GROUP BY {columns}"
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How inputs lie in the columns of cases.
 
-
-def _rows(places: Sequence[Found], holes: Parameters) -> Iterator[str]:
-    """Conditions for the rows of places: by base edge where there is one."""
-    edges: dict[tuple[bool, bool], set[int]] = {}
-    for found in places:
-        if found.base_edge_id:
-            edges.setdefault((found.tcp, found.ztunnel), set()).add(found.base_edge_id)
-    for kind, ids in sorted(edges.items()):
-        yield f"(base_edge_id IN {holes.hole('Array(UInt64)', tuple(sorted(ids)))} AND {_of_kind(*kind)})"
-    for found in places:
-        if not found.base_edge_id:
-            named = " AND ".join(
-                f"{name} = {holes.hole('String', text)}" for name, text in zip(COLUMNS, found.columns, strict=True)
-            )
-            yield f"(base_edge_id = 0 AND {_of_kind(found.tcp, found.ztunnel)} AND {named})"
-
-
-def _of_kind(tcp: bool, ztunnel: bool) -> str:
-    if not tcp:
-        return "protocol NOT IN ('tcp', 'tls')"
-    own = f"(mesh = 'istio' AND protocol = 'tcp' AND NOT bitTest(logged, {FLAGS_BIT}) AND bitTest(logged, {END_BIT}))"
-    return f"protocol IN ('tcp', 'tls') AND {'' if ztunnel else 'NOT '}{own}"
-
-
-def _calls(group: Group, told: Verdict, inventory: Inventory, holes: Parameters) -> str:
-    """`calls` as the judge saw them.
-
-    A gateway's line tells of the connection that it made; to which of its own ports its client came, and how, it does
-    not. Callers whose workload policies ask for, and lines do not say, are those of the inventory, by their address.
+    Attributes:
+        columns: their expressions over `calls`, by name.
+        unpacked: expressions of inputs over these columns, for each group.
     """
-    replaced: dict[str, str] = {}
-    if any(found.place.judge == "gateway" for found in group.places):
-        replaced |= {"destination_port": "toUInt16(0)", "destination_ip": "toIPv6('::')", "tls": "'unknown'"}
-    asked = {Field.SOURCE_WORKLOAD, Field.SOURCE_NAMESPACE, Field.CALLER}
-    if not asked.isdisjoint(told.fields) and inventory.addresses:
-        addresses = holes.hole("Array(String)", tuple(inventory.addresses))
-        owners = holes.hole("Array(String)", tuple(inventory.addresses.values()))
-        shown = "replaceRegexpOne(toString(source_ip), '^::ffff:', '')"
-        owner = f"transform({shown}, {addresses}, {owners}, '')"
-        unknown = f"((source_namespace = '' OR source_workload = '') AND {owner} != '')"
-        for at, name in enumerate(("source_namespace", "source_workload"), 1):
-            replaced[name] = f"if({unknown}, splitByChar('/', {owner})[{at}], source_calls.{name})"
-    # Rows are sorted by base edge: all else is read of those that are left.
-    ids = sorted({found.base_edge_id for found in group.places})
-    calls = f"calls PREWHERE base_edge_id IN {holes.hole('Array(UInt64)', tuple(ids))}"
-    if not replaced:
-        return calls
-    columns = ", ".join(f"{expression} AS {name}" for name, expression in replaced.items())
-    return f"(SELECT * REPLACE ({columns}) FROM {calls.replace('calls', 'calls AS source_calls', 1)})"
+
+    columns: Mapping[str, str]
+    unpacked: Sequence[Mapping[str, str]]
+
+    @property
+    def named(self) -> Sequence[str]:
+        """The expressions, each AS its column."""
+        return [f"{expression} AS {name}" for name, expression in self.columns.items()]
+
+
+def _laid_out(bundle: Bundle) -> _Layout:
+    """Bits of many groups are read of all calls; those of few of the calls of their own group only."""
+    inputs = {name: expression for task in bundle.tasks for name, expression in task.told.inputs.items()}
+    readers = Counter(name for task in bundle.tasks for name in task.inputs(KNOWN, TEST))
+    known = sorted(name for name in readers if name.startswith(KNOWN))
+    tests = [
+        name for name, many in readers.most_common() if name.startswith(TEST) and many * SHARED >= len(bundle.tasks)
+    ]
+    common = [*known, *tests][:BITS]
+    own = [[name for name in task.inputs(KNOWN, TEST) if name not in common] for task in bundle.tasks]
+    columns = {name: expression for name, expression in inputs.items() if name.startswith(VALUE)}
+    columns["common"] = _packed([inputs[name] for name in common])
+    for first in range(0, max(map(len, own)), BITS):
+        branches = [
+            f"program = {at}, {_packed([inputs[name] for name in names[first : first + BITS]])}"
+            for at, names in enumerate(own, 1)
+            if names[first:]
+        ]
+        columns[f"own_{first // BITS}"] = f"multiIf({', '.join(branches)}, toUInt64(0))"
+    unpacked = [
+        {name: name for name in task.inputs(VALUE)}
+        | {name: f"bitTest(common, {common.index(name)})" for name in task.inputs(KNOWN, TEST) if name in common}
+        | {name: f"bitTest(own_{at // BITS}, {at % BITS})" for at, name in enumerate(names)}
+        for task, names in zip(bundle.tasks, own, strict=True)
+    ]
+    return _Layout(columns, unpacked)
+
+
+def _packed(bits: Sequence[str]) -> str:
+    return " + ".join(["toUInt64(0)", *(f"{bit} * toUInt64({1 << at})" for at, bit in enumerate(bits))])
+
+
+def _different(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The different rows, and for each row the number of its own."""
+    codes = [column.combine_chunks().dictionary_encode().indices.to_numpy() for column in rows.columns]
+    if not rows.num_rows:
+        return rows, np.zeros(0, np.int64)
+    _, first, number = np.unique(np.stack(codes, axis=1), axis=0, return_index=True, return_inverse=True)
+    return rows.take(pa.array(first)), number.reshape(-1)
+
+
+def _said(bundle: Bundle, layout: _Layout, cases: pa.Table) -> pa.Table:
+    """The verdicts of cases, in their order."""
+    numbered = cases.append_column("case", pa.array(np.arange(cases.num_rows, dtype=np.uint32)))
+    selects = [
+        task.told.over("case", f"(SELECT {', '.join(['case', *_named(unpacked)])} FROM cases WHERE program = {at})")
+        for at, (task, unpacked) in enumerate(zip(bundle.tasks, layout.unpacked, strict=True), 1)
+    ]
+    parts = [
+        _answer(bundle.window, " UNION ALL ".join(some), bundle.holes, {"cases": numbered}) for some in _cut(selects)
+    ]
+    return pa.concat_tables(parts).sort_by("case")
+
+
+def _cut(selects: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many together as an engine takes without being asked."""
+    some: list[str] = []
+    for select in selects:
+        if some and sum(map(len, some)) + len(select) > MOST_TEXT:
+            yield some
+            some = []
+        some.append(select)
+    yield some
+
+
+def _named(columns: Mapping[str, str]) -> Sequence[str]:
+    return [name if expression == name else f"{expression} AS {name}" for name, expression in columns.items()]
+
+
+def _answer(window: Window, sql: str, holes: Parameters, external: Mapping[str, pa.Table] | None = None) -> pa.Table:
+    if len(sql) > LARGEST:
+        raise TooMuch(
+            f"policies of one destination make a statement of {len(sql):,} letters, expected at most {LARGEST:,}: "
+            "fewer rules, or more selective ones"
+        )
+    parameters = {name: holes.values[name] for name in declared(sql)}
+    settings = _FOR_LARGE if len(sql) > MOST_TEXT else None
+    return window.engine.query(sql, parameters, settings=settings, external=external)

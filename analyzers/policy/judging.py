@@ -13,11 +13,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-import pyarrow as pa
-
 from analyzers.policy.formula import Subject
+from analyzers.policy.groups import Group, Window, grouped
 from analyzers.policy.inventory import read_inventory
-from analyzers.policy.judge import Group, Wanted, Window, grouped, judged
+from analyzers.policy.judge import Answer, Wanted, bundles, judged
 from analyzers.policy.places import found_places
 from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.sql import Verdict
@@ -117,30 +116,29 @@ def prepare(engine: Engine, held: Sequence[Interval], ungoverned: bool = False) 
 
 def over(
     judging: Judging, wanted: Wanted, progress: Progress | None = None
-) -> Iterator[tuple[Sequence[Mapping[str, Any]], Verdict]]:
-    """The rows of each group, and what their numbers mean; see `judge.judged`.
+) -> Iterator[tuple[Group, Sequence[Mapping[str, Any]], Verdict]]:
+    """Each group, in its order, with its rows and what their numbers mean; see `judge.judged`.
 
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
     done, total = 0, sum(group.calls for _, group in judging.groups)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="judge") as pool:
-        asked: deque[tuple[Group, Future[tuple[pa.Table, Verdict]]]] = deque()
-        waiting = iter(judging.groups)
+        asked: deque[Future[Sequence[Answer]]] = deque()
+        waiting = bundles(judging.groups, wanted)
         try:
             while True:
-                for window, group in islice(waiting, AT_ONCE - len(asked)):
-                    asked.append((group, pool.submit(judged, window, group, wanted)))
+                for bundle in islice(waiting, AT_ONCE - len(asked)):
+                    asked.append(pool.submit(judged, bundle, wanted))
                 if not asked:
                     return
-                group, answer = asked.popleft()
-                table, told = answer.result()
-                yield table.to_pylist(), told
-                done += group.calls
-                if progress:
-                    progress(done, total)
+                for group, table, told in asked.popleft().result():
+                    yield group, table.to_pylist(), told
+                    done += group.calls
+                    if progress:
+                        progress(done, total)
         finally:
-            for _, answer in asked:
+            for answer in asked:
                 answer.cancel()
 
 

@@ -47,6 +47,31 @@ def found_places(engine: Engine, since: datetime, until: datetime, inventory: In
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
+    rows, nodes = _rows(engine, since, until)
+    heard = {_callee(row, nodes) for row in rows if row["reporter"] not in ("source", "gateway")}
+    return [
+        _found(row, inventory, nodes)
+        for row in rows
+        if row["reporter"] != "source" or _callee_alone(_callee(row, nodes), heard)
+    ]
+
+
+def requests_at_ztunnels(engine: Engine, since: datetime, until: datetime, inventory: Inventory) -> Sequence[Found]:
+    """Where requests went, as their callers' proxies tell, of whose callee nobody but its ztunnel speaks.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    rows, nodes = _rows(engine, since, until)
+    heard = [row for row in rows if row["reporter"] not in ("source", "gateway")]
+    others = {_callee(row, nodes) for row in heard if not row["ztunnel"]}
+    only = {_callee(row, nodes) for row in heard} - others
+    found = [row for row in rows if row["reporter"] == "source" and not row["tcp"] and _callee(row, nodes) in only]
+    return [_found(row, inventory, nodes) for row in found]
+
+
+def _rows(engine: Engine, since: datetime, until: datetime) -> tuple[Sequence[Mapping[str, Any]], Mapping[int, str]]:
+    """All places of the window, and the callees' nodes by base edge."""
     parameters = {
         "since": since,
         "until": until,
@@ -58,20 +83,13 @@ def found_places(engine: Engine, since: datetime, until: datetime, inventory: In
     keys = map_keys(engine)
     edges: list[int] = keys.edge_id.tolist()
     ends: list[int] = keys.destination.tolist()
-    nodes = {edge: keys.nodes[node] for edge, node in zip(edges, ends, strict=True)}
-    heard = {_callee(row, nodes) for row in rows if row["reporter"] not in ("source", "gateway")}
-    return [
-        Found(
-            row["base_edge_id"],
-            bool(row["tcp"]),
-            bool(row["ztunnel"]),
-            tuple(row[name] for name in COLUMNS),
-            _place(row, inventory, nodes),
-            row["calls"],
-        )
-        for row in rows
-        if row["reporter"] != "source" or _callee_alone(_callee(row, nodes), heard)
-    ]
+    return rows, {edge: keys.nodes[node] for edge, node in zip(edges, ends, strict=True)}
+
+
+def _found(row: Mapping[str, Any], inventory: Inventory, nodes: Mapping[int, str]) -> Found:
+    columns = tuple(row[name] for name in COLUMNS)
+    place = _place(row, inventory, nodes)
+    return Found(row["base_edge_id"], bool(row["tcp"]), bool(row["ztunnel"]), columns, place, row["calls"])
 
 
 def _callee_alone(callee: str, heard: Set[str]) -> bool:

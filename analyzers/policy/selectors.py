@@ -48,8 +48,11 @@ class Selector:
         return all(one.holds(labels) for one in self.requirements)
 
 
-def read_selector(value: Value) -> Selector:
+def read_selector(value: Value, null: str | None = None) -> Selector:
     """A LabelSelector.
+
+    Args:
+        null: what a label's value is where it is null: the empty text in Kubernetes' own kinds. None refuses it.
 
     Raises:
         BadPolicy: what Kubernetes would refuse.
@@ -57,26 +60,22 @@ def read_selector(value: Value) -> Selector:
     fields = value.fields("matchLabels", "matchExpressions")
     found: list[Requirement] = []
     if labels := fields.get("matchLabels"):
-        wanted = labels.fields()
-        if len(wanted) != len(labels.node.value):
-            # Left out, it would select more than what is written.
-            labels.refuse("a label without a value, expected one ('' where it is empty)")
-        for name, text in wanted.items():
+        for name, text in labels.entries().items():
             _check_name(text, name)
-            found.append(Requirement(name, "In", (_label_value(text),)))
+            found.append(Requirement(name, "In", (_label_value(text, null),)))
     if expressions := fields.get("matchExpressions"):
-        found.extend(_expression(item) for item in expressions.items())
+        found.extend(_expression(item, null) for item in expressions.items())
     return Selector(tuple(found))
 
 
-def _expression(value: Value) -> Requirement:
+def _expression(value: Value, null: str | None) -> Requirement:
     fields = value.fields("key", "operator", "values")
     for needed in ("key", "operator"):
         if needed not in fields:
             value.refuse(f"no {needed}, expected one")
     key, operator = fields["key"].text(), fields["operator"].one_of(*OPERATORS)
     _check_name(fields["key"], key)
-    values = tuple(_label_value(item) for item in fields["values"].items()) if "values" in fields else ()
+    values = tuple(_label_value(item, null) for item in fields["values"].items()) if "values" in fields else ()
     if operator in ("In", "NotIn") and not values:
         value.refuse(f"{operator} without values, expected at least one")
     if operator not in ("In", "NotIn") and values:
@@ -89,7 +88,12 @@ def _check_name(at: Value, name: str) -> None:
         at.refuse(f"{name[:60]!r}, expected the name of a label, such as app or example.com/tier")
 
 
-def _label_value(value: Value) -> str:
+def _label_value(value: Value, null: str | None) -> str:
+    if value.is_null:
+        # Left out, it would select more than what is written.
+        if null is None:
+            value.refuse("a label without a value, expected one ('' where it is empty)")
+        return null
     text = value.text()
     if not _VALUE.fullmatch(text):
         value.refuse(f"{value.shown}, expected a label's value: at most 63 letters, digits, '-', '_' and '.'")

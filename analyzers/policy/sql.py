@@ -3,9 +3,10 @@
 `Nullable(UInt8)` is Kleene's logic in ClickHouse: NULL AND 0 = 0, NULL OR 1 = 1, NOT NULL = NULL. Only `multiIf` and
 `if` take a NULL for false, without a word; wherever they stand here the NULL was taken out before.
 
-    calls ──► inputs: what is known, narrow values, tests of wide ones ──► columns: steps, allowed, decided_by, missing
+    calls ──► inputs: bits and narrow values ──► steps ──► the first that holds ──► allowed, decided_by, missing
 
-Inputs have few different values, whatever the calls: many calls are grouped by them, and judged a group at a time.
+Whatever strangers wrote into calls, many have the same inputs, and are judged together. Each level is a SELECT over the
+one before it: its columns have short names in the next, and plans stay small.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from analyzers.policy.fields import known, name_of, value
@@ -42,22 +42,23 @@ from analyzers.policy.formula import (
 )
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
-
-
 NARROW = frozenset(
     {
-        *(Field.PRINCIPAL, Field.CALLER, Field.SOURCE_WORKLOAD, Field.SOURCE_NAMESPACE, Field.TLS, Field.METHOD),
-        *(Field.HOST, Field.AUTHORITY, Field.SNI, Field.DESTINATION_PORT),
+        *(Field.PRINCIPAL, Field.CALLER, Field.SOURCE_WORKLOAD, Field.SOURCE_NAMESPACE, Field.TLS),
+        Field.DESTINATION_PORT,
     }
 )
-"""Fields with so few values that calls are grouped by them."""
+"""Fields with few values, as the mesh gives them and no stranger: tests of them are run on these."""
+SAID = "allowed, decided_by, missing"
+"""The columns of a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Expressions that judge calls, and their parameters.
 
-    `inputs` are columns of a SELECT over `calls`; `columns` of one over these:
+    `inputs` are columns of a SELECT over `calls`: bits, and values of fields that have few. Each of `levels` adds its
+    columns to those before it, the last one the verdict:
 
     `allowed`: Nullable(UInt8); NULL = unknown. `decided_by`: UInt16, number of the step in `steps` that decided, from
     1; 0 = none did, or it is not known which. `missing`: Array(UInt16), places in `fields` of those that would have
@@ -65,55 +66,56 @@ class Verdict:
     """
 
     inputs: Mapping[str, str]
-    columns: str
+    levels: tuple[str, ...]
     steps: tuple[Step, ...]
     fields: tuple[Subject, ...]
     parameters: Mapping[str, Any]
 
     def each(self, kept: str, source: str) -> str:
         """A SELECT of a row for each row of `source` (`calls WHERE ..`): its columns `kept`, and the verdict's."""
-        inner = ", ".join([kept, *_named(self.inputs)])
-        return f"SELECT {kept}, {self.columns} FROM (SELECT {inner} FROM {source})"
+        inputs = [f"{expression} AS {name}" for name, expression in self.inputs.items()]
+        return self.over(kept, f"(SELECT {', '.join([kept, *inputs])} FROM {source})")
 
-    def grouped(self, keys: str, sums: Mapping[str, str], source: str) -> str:
-        """A SELECT of a row for each verdict and each value of `keys`, perhaps several, with sums over their calls.
-
-        Args:
-            keys: columns of `source`.
-            sums: names and aggregates over it.
-        """
-        read = [keys, *_named(self.inputs), *_named(sums)]
-        inner = f"SELECT {', '.join(read)} FROM {source} GROUP BY {', '.join([keys, *self.inputs])}"
-        return f"SELECT {', '.join([keys, *sums])}, {self.columns} FROM ({inner})"
-
-
-def _named(expressions: Mapping[str, str]) -> Sequence[str]:
-    return [f"{expression} AS {name}" for name, expression in expressions.items()]
+    def over(self, kept: str, source: str) -> str:
+        """A SELECT of a row for each row of `source`, which has `inputs`: its columns `kept`, and the verdict's."""
+        for level in self.levels:
+            source = f"(SELECT *, {level} FROM {source})"
+        return f"SELECT {kept}, {SAID} FROM {source}"
 
 
 class Inputs:
-    """What is read of each call, by the name of its column; equal expressions share one."""
+    """What is read of each call, by the name of its column; equal expressions share one.
 
-    def __init__(self, holes: Parameters) -> None:
+    Args:
+        names: of expressions that others read too.
+    """
+
+    def __init__(self, holes: Parameters, names: dict[str, str]) -> None:
         self.found: dict[str, str] = {}
-        self._names: dict[str, str] = {}
+        self.conditions: dict[str, str] = {}
+        """Names of conditions over inputs, which many steps share."""
+        self._names = names
         self._holes = holes
 
     def known(self, subject: Subject) -> str:
         """1 where the call says what the subject is, if only that it is absent."""
         expression = known(subject, self._key(subject))
-        return expression if expression in ("0", "1") else self._named("known", f"toUInt8({expression})")
+        return expression if expression in ("0", "1") else self._named(KNOWN, expression)
 
     def test(self, condition: Condition) -> str:
         """1 where it holds, for calls of which the subject is known: a number from 0 to 1."""
         subject = value(condition.field, self._key(condition.field))
         if condition.field in NARROW:
-            return _test(condition, self._named("value", subject), self._holes)
-        return self._named("test", f"toUInt8({_test(condition, subject, self._holes)})")
+            return _test(condition, self._named(VALUE, subject), self._holes)
+        return self._named(TEST, _test(condition, subject, self._holes))
+
+    def condition(self, expression: str) -> str:
+        """The column of a condition over inputs, of type Nullable(UInt8)."""
+        return self.conditions.setdefault(expression, f"condition_{len(self.conditions)}")
 
     def has_certificate(self) -> str:
         """1 where the caller showed one, whatever it bears."""
-        return self._named("value", "toUInt8(tls = 'mtls')")
+        return self._named(TEST, "(tls = 'mtls')")
 
     def _key(self, subject: Subject) -> str:
         return self._holes.hole("String", subject.key) if isinstance(subject, Attribute) else ""
@@ -122,6 +124,10 @@ class Inputs:
         name = self._names.setdefault(expression, f"{kind}_{len(self._names)}")
         self.found[name] = expression
         return name
+
+
+KNOWN, TEST, VALUE = "known", "test", "value"
+"""What names of inputs begin with: bits that say what is known, bits of tests, and values of narrow fields."""
 
 
 class Parameters:
@@ -139,70 +145,114 @@ class Parameters:
         return f"{{{name}:{kind}}}"
 
 
-def verdict(*programs: Program, parameters: Parameters | None = None) -> Verdict:
+def verdict(*programs: Program, parameters: Parameters | None = None, names: dict[str, str] | None = None) -> Verdict:
     """Columns that judge a call by programs, all of which must let it pass.
 
     Where several deny, the first one's step decided; where all allow, the first step of any that allowed by name.
+
+    Args:
+        names: of inputs of other programs, with which equal ones are shared.
     """
     holes = parameters or Parameters()
-    inputs = Inputs(holes)
-    steps = [step for program in programs for step in program.steps]
+    inputs = Inputs(holes, {} if names is None else names)
+    steps = tuple(step for program in programs for step in program.steps)
     asked = [*(step.when for step in steps), *(program.surely for program in programs)]
     fields = tuple(sorted({field for one in asked for field in subjects(one)}, key=name_of))
-    columns = [f"{sql(step.when, inputs)} AS step_{number}" for number, step in enumerate(steps, 1)]
-    first = 1
-    lacking: list[str] = []
-    for at, program in enumerate(programs, 1):
-        numbered = list(enumerate(program.steps, first))
-        first += len(numbered)
-        in_turn = f"allowed_{at}"
-        if program.surely == Constant(False):
-            columns.append(f"{_allowed(program, numbered)} AS {in_turn}")
-        else:
-            in_turn = f"in_turn_{at}"
-            columns.append(f"{_allowed(program, numbered)} AS {in_turn}")
-            # Where it does not hold for certain it says nothing, not even that it is unknown.
-            columns.append(f"({in_turn} OR ifNull({sql(program.surely, inputs)}, 0)) AS allowed_{at}")
-        columns.append(f"multiIf(isNull({in_turn}), 0, {_decided(numbered)}0) AS decided_{at}")
-        lacking.append(f"if(isNull(allowed_{at}), {_lacking(numbered, fields, inputs)}, [])")
+    in_turn: list[_InTurn] = []
+    before = 0
+    for number, program in enumerate(programs, 1):
+        in_turn.append(_InTurn(number, before, program, fields, inputs, holes))
+        before += len(program.steps)
+    levels = [", ".join(filter(None, level)) for level in zip(*(one.levels() for one in in_turn), strict=True)]
     places = range(1, len(programs) + 1)
-    all_of = " AND ".join(f"allowed_{at}" for at in places) or sql(Constant(True), inputs)
+    allowed = " AND ".join(f"allowed_{at}" for at in places) or sql(Constant(True), inputs)
     denied = "".join(f"ifNull(allowed_{at}, 1) = 0, decided_{at}, " for at in places)
     passed = "".join(f"decided_{at} != 0, decided_{at}, " for at in places)
     decided = f"multiIf(isNull(allowed), 0, {denied}{passed}0)" if programs else "0"
-    columns += [
-        f"{all_of} AS allowed",
-        f"toUInt16({decided}) AS decided_by",
-        f"CAST(if(isNull(allowed), {_union(lacking)}, []), 'Array(UInt16)') AS missing",
-    ]
-    return Verdict(inputs.found, ", ".join(columns), tuple(steps), fields, holes.values)
+    lacking = _union([one.lacking() for one in in_turn])
+    levels.append(
+        f"{allowed} AS allowed, toUInt16({decided}) AS decided_by, "
+        f"CAST(if(isNull(allowed), {lacking}, []), 'Array(UInt16)') AS missing"
+    )
+    if inputs.conditions:
+        levels.insert(0, ", ".join(f"{condition} AS {name}" for condition, name in inputs.conditions.items()))
+    return Verdict(inputs.found, tuple(levels), steps, fields, holes.values)
 
 
-def _allowed(program: Program, steps: Sequence[tuple[int, Step]]) -> str:
-    """Steps of one kind that follow each other are one: NOT a AND (NOT b AND V) is NOT (a OR b) AND V."""
-    allowed = f"toNullable(toUInt8({int(program.allows)}))"
-    for allows, run in groupby(reversed(steps), key=lambda numbered: numbered[1].allows):
-        any_of = " OR ".join(f"step_{number}" for number, _ in reversed([*run]))
-        allowed = f"({any_of} OR {allowed})" if allows else f"(NOT ({any_of}) AND {allowed})"
-    return allowed
+@dataclass(frozen=True, slots=True)
+class _InTurn:
+    """The columns of one program.
 
+    Its first step that holds decides, unless one before it that may hold would have it otherwise: that is what
+    `a OR rest` for allowing steps, `NOT a AND rest` for denying ones, says in Kleene's logic.
+    """
 
-def _decided(steps: Sequence[tuple[int, Step]]) -> str:
-    return "".join(f"ifNull(step_{number}, 0), {number}, " for number, _ in steps)
+    number: int
+    before: int
+    """Steps of the programs before it."""
+    program: Program
+    fields: Sequence[Subject]
+    inputs: Inputs
+    holes: Parameters
 
+    def levels(self) -> Sequence[str]:
+        """Columns of one SELECT over the other."""
+        at, steps = self.number, len(self.program.steps)
+        numbers = self.holes.hole("Array(UInt16)", tuple(range(1, steps + 1)))
+        first = f"if(first_{at} = 0, {steps + 1}, first_{at})"
+        otherwise = f"if(outcome_{at}, {self._unsure(allowing=False)}, {self._unsure(allowing=True)})"
+        turn = f"if({otherwise} BETWEEN 1 AND {first}, NULL, toNullable(outcome_{at}))"
+        surely = self.program.surely
+        told = f"(turn_{at} OR ifNull({sql(surely, self.inputs)}, 0))" if surely != Constant(False) else f"turn_{at}"
+        return (
+            f"{self._steps()} AS steps_{at}",
+            f"toUInt16(indexOf(steps_{at}, 1)) AS first_{at}, toUInt8({self._outcome()}) AS outcome_{at}, "
+            f"arrayFilter((number, step) -> isNull(step), {numbers}, steps_{at}) AS unknown_{at}",
+            # Where what `surely` says does not hold for certain it says nothing, not even that it is unknown.
+            f"{turn} AS turn_{at}, {told} AS allowed_{at}, "
+            f"if(isNull(turn_{at}) OR first_{at} = 0, 0, first_{at} + {self.before}) AS decided_{at}",
+        )
 
-def _lacking(steps: Sequence[tuple[int, Step]], fields: Sequence[Subject], inputs: Inputs) -> str:
-    """Places of fields that the call does not tell and that a step is about which is therefore unknown."""
-    asking: dict[Subject, list[str]] = {}
-    for number, step in steps:
-        for subject in subjects(step.when):
-            asking.setdefault(subject, []).append(f"isNull(step_{number})")
-    told = [
-        f"if({inputs.known(subject)} OR NOT ({' OR '.join(asking[subject])}), 0, {place})"
-        for place, subject in enumerate(fields, 1)
-        if subject in asking
-    ]
-    return f"arrayFilter(place -> place != 0, [{', '.join(told)}])" if told else "[]"
+    def lacking(self) -> str:
+        """Places of fields that the call does not tell and that a step is about which is therefore unknown."""
+        asking: dict[Subject, list[int]] = {}
+        for number, step in enumerate(self.program.steps, 1):
+            for subject in subjects(step.when):
+                asking.setdefault(subject, []).append(number)
+        told = [
+            f"if({self.inputs.known(subject)} OR NOT {self._is_unknown(asking[subject])}, 0, {place})"
+            for place, subject in enumerate(self.fields, 1)
+            if subject in asking
+        ]
+        if not told:
+            return "[]"
+        return f"if(isNull(allowed_{self.number}), arrayFilter(place -> place != 0, [{', '.join(told)}]), [])"
+
+    def _steps(self) -> str:
+        steps = ", ".join(sql(step.when, self.inputs) for step in self.program.steps)
+        return f"CAST([{steps}], 'Array(Nullable(UInt8))')"
+
+    def _outcome(self) -> str:
+        """What the first step that holds does, or what is done where none does."""
+        at, default = self.number, int(self.program.allows)
+        actions = tuple(int(step.allows) for step in self.program.steps)
+        if len({*actions, default}) == 1:
+            return str(default)
+        if len({*actions}) == 1:
+            return f"if(first_{at} = 0, {default}, {actions[0]})"
+        return f"if(first_{at} = 0, {default}, {self.holes.hole('Array(UInt8)', actions)}[first_{at}])"
+
+    def _unsure(self, allowing: bool) -> str:
+        """The number of the first step of this kind of which it is not known whether it holds; 0 = there is none."""
+        steps = [number for number, step in enumerate(self.program.steps, 1) if step.allows == allowing]
+        return f"arrayMin(arrayIntersect(unknown_{self.number}, {self._numbers(steps)}))" if steps else "0"
+
+    def _is_unknown(self, steps: Sequence[int]) -> str:
+        """Whether it is not known of one of these steps whether it holds."""
+        return f"hasAny(unknown_{self.number}, {self._numbers(steps)})"
+
+    def _numbers(self, steps: Sequence[int]) -> str:
+        return self.holes.hole("Array(UInt16)", tuple(dict.fromkeys(steps)))
 
 
 def _union(arrays: Sequence[str]) -> str:
@@ -225,19 +275,24 @@ def sql(formula: Formula, inputs: Inputs) -> str:
         case Or(parts):
             return f"({' OR '.join(sql(part, inputs) for part in parts)})" if parts else sql(Constant(False), inputs)
         case Present(Field.PRINCIPAL):
-            return f"if({inputs.has_certificate()}, toNullable(toUInt8(1)), {_where_known(formula, inputs)})"
+            otherwise = _where_known(formula, inputs)
+            return inputs.condition(f"if({inputs.has_certificate()}, toNullable(toUInt8(1)), {otherwise})")
         case _:
-            return _where_known(formula, inputs)
+            return inputs.condition(_where_known(formula, inputs))
 
 
 def _where_known(condition: Condition, inputs: Inputs) -> str:
-    return f"if({inputs.known(condition.field)}, toNullable(toUInt8({inputs.test(condition)})), NULL)"
+    known = inputs.known(condition.field)
+    if known == "0":
+        return sql(Unknown(condition.field), inputs)
+    test = f"toNullable({inputs.test(condition)})"
+    return test if known == "1" else f"if({known}, {test}, NULL)"
 
 
 def _test(condition: Condition, subject: str, holes: Parameters) -> str:
     match condition:
         case Equals(_, values):
-            return f"({subject} IN {holes.hole('Array(String)', values)})" if values else "0"
+            return f"({subject} IN {holes.hole('Array(String)', values)})" if values else "toUInt8(0)"
         case Prefix(_, text):
             return f"startsWith({subject}, {holes.hole('String', text)})"
         case Suffix(_, text):
@@ -248,13 +303,13 @@ def _test(condition: Condition, subject: str, holes: Parameters) -> str:
         case Present():
             return f"({subject} != '')"
         case Within(_, networks):
-            return f"({' OR '.join(_in_network(subject, network, holes) for network in networks) or '0'})"
+            return f"({' OR '.join(_in_network(subject, network, holes) for network in networks) or 'toUInt8(0)'})"
         case Ports(_, ranges):
             each = [
                 f"({subject} BETWEEN {holes.hole('UInt16', low)} AND {holes.hole('UInt16', high)})"
                 for low, high in ranges
             ]
-            return f"({' OR '.join(each) or '0'})"
+            return f"({' OR '.join(each) or 'toUInt8(0)'})"
         case Unknown():
             raise AssertionError("an unknown condition has no test")
 

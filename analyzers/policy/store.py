@@ -6,15 +6,16 @@ PolicySet ──► policies ──► the sets of a window, each with the inter
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 
 from analyzers.dependencies.windows import LATEST
-from analyzers.policy.policy_set import MAX_DOCUMENTS, PolicySet, read_set
+from analyzers.policy.policy_set import MAX_DOCUMENTS, SETTINGS, PolicySet, read_set
 from storage.conform import conform
 from storage.engine import Engine
 from storage.sql import load
@@ -105,10 +106,25 @@ def stored_set(engine: Engine, version: Version) -> PolicySet:
         storage.errors.StorageError: the engine cannot answer.
         BadPolicy: this version of eastwatch does not take what another one did.
     """
-    rows = engine.query(
-        load("policy/stored_documents").text,
-        {"valid_from": version.valid_from, "set_id": version.set_id, "row_limit": MAX_DOCUMENTS},
-    ).to_pylist()
+    return _read(_rows(engine, version))
+
+
+def stored_settings(engine: Engine, version: Version) -> PolicySet:
+    """The MeshSettings of a stored set alone, as of all its documents they take long to read.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+        BadPolicy: this version of eastwatch does not take what another one did.
+    """
+    return _read([row for row in _rows(engine, version) if row["engine"] == SETTINGS])
+
+
+def _rows(engine: Engine, version: Version) -> Sequence[Mapping[str, Any]]:
+    parameters = {"valid_from": version.valid_from, "set_id": version.set_id, "row_limit": MAX_DOCUMENTS}
+    return engine.query(load("policy/stored_documents").text, parameters).to_pylist()
+
+
+def _read(rows: Sequence[Mapping[str, Any]]) -> PolicySet:
     documents = [
         replace(found, namespace=row["namespace"], file=row["file"], line=row["line"])
         for row in rows

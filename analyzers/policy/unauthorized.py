@@ -1,23 +1,31 @@
 """Findings of policies that are not what proxies did: let through though denied, refused though allowed, in plain.
 
-stored sets by their time ──► judging ──► calls whose proxies did otherwise ──► episodes ──► findings
+stored sets by their time ──► judging ──► calls whose proxies did otherwise ──► episodes ──► causes ──► findings
 
+Calls are judged twice: all of them in sums by minute, then those of the places where any disagreed, to name the calls.
+
+Calls that no proxy judged (no sidecar, no waypoint) are held against the policies all the same; see `unguarded`.
 Around a change of policies proxies may hold the old ones or the new: calls within GRACE of one are not looked at.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
-from analyzers.findings.model import QUIET, Evidence, Finding, Severity, Subject, as_json, finding_id
-from analyzers.policy.judge import Group, Wanted
-from analyzers.policy.judging import Interval, Judging, Progress, intervals, over, prepare, reason
+from analyzers.findings.model import Evidence, Finding, Severity, Subject, as_json, finding_id
+from analyzers.policy.causes import Hint, hint, likely
+from analyzers.policy.episodes import LISTED, SLOT_S, Episode, Part, Seen, Shown
+from analyzers.policy.groups import Group
+from analyzers.policy.judge import Wanted
+from analyzers.policy.judging import Interval, Judging, Progress, Reason, intervals, over, prepare, reason
 from analyzers.policy.nodes import ENDS, Nodes
+from analyzers.policy.places import Found
 from analyzers.policy.store import versions
+from analyzers.policy.unguarded import MTLS_RULE, asks_of_requests, parted
 from storage.engine import Engine
 from storage.sql import load
 
@@ -28,40 +36,86 @@ GRACE = timedelta(minutes=1)
 SAMPLES, MOST_SHOWN = 10, 12
 THRESHOLD = 1.0
 """Calls of an episode from which on it is told: policies leave nothing to chance."""
-MTLS_RULE = "mtls"
+NETWORK = "kubernetes"
+"""The engine of policies that no proxy enforces."""
 _MINUTE = timedelta(minutes=1)
 
 _SEVERITY: Mapping[str, Severity] = {UNAUTHORIZED: "high", REFUSED: "medium", PLAINTEXT: "high"}
+_SEEN: Mapping[str, Literal["let_through", "refused", "plaintext"]] = {
+    UNAUTHORIZED: "let_through",
+    REFUSED: "refused",
+    PLAINTEXT: "plaintext",
+}
 _TECHNIQUES: Mapping[str, Sequence[str]] = {UNAUTHORIZED: ("T1078", "T1021"), REFUSED: (), PLAINTEXT: ("T1040",)}
 _FALSE_ALARM_IF: Mapping[str, str] = {
     UNAUTHORIZED: "the stored policies are not those of the cluster, or they came to its proxies later than stored",
     REFUSED: "the stored policies are not those of the cluster, or another filter (rate limits, an authorizer) refused",
     PLAINTEXT: "TLS was ended before the proxy by something that the mesh trusts",
 }
+_DID: Mapping[str, str] = {UNAUTHORIZED: "allowed", REFUSED: "denied", PLAINTEXT: "allowed"}
+_NAMELESS: Mapping[str, str] = {
+    UNAUTHORIZED: "no rule allows it",
+    REFUSED: "no policy refuses it",
+    PLAINTEXT: "no rule allows it",
+}
+"""Where nothing that has a name decided."""
+_KEYS = f"{', '.join(ENDS)}, source_principal"
 _WANTED = Wanted(
-    f"{', '.join(ENDS)}, source_principal, operation, verdict",
+    f"{_KEYS}, operation, verdict",
     {
         "calls": "sum(weight)",
         "per_minute": "sumMap([toUInt32(toUnixTimestamp(toStartOfMinute(ts)))], [toUInt64(weight)])",
-        "samples": f"groupArrayIf({SAMPLES})(request_id, request_id != '')",
-        "traces": f"groupArrayIf({SAMPLES})(trace_id, trace_id != '')",
     },
-    "ts, weight, request_id, trace_id",
+    "ts, weight",
+)
+_LISTED = Wanted(
+    f"{_KEYS}, verdict",
+    {
+        "listed": f"groupArraySortedMap({LISTED})("
+        f"map(toUInt32(intDiv(toUnixTimestamp(ts), {SLOT_S})), (toUnixTimestamp64Micro(ts), request_id, trace_id)))"
+    },
+    "ts, request_id, trace_id",
 )
 
 
-@dataclass(slots=True)
-class _Seen:
-    """Calls of one kind, caller and callee."""
+class _Hints:
+    """What places tell of causes."""
 
-    minutes: dict[int, int] = field(default_factory=lambda: defaultdict[int, int](int))
-    operations: set[str] = field(default_factory=set[str])
-    edges: set[int] = field(default_factory=set[int])
-    policies: set[str] = field(default_factory=set[str])
-    samples: list[str] = field(default_factory=list[str])
-    traces: list[str] = field(default_factory=list[str])
-    likely: set[str] = field(default_factory=set[str])
-    did: str = ""
+    def __init__(self, held: Sequence[Interval], places: Judging) -> None:
+        self._policies = [one.policies for one in held]
+        self._network = {
+            f"{one.namespace}/{one.name}" for found in held for one in found.policies.documents if one.engine == NETWORK
+        }
+        self._mesh = {
+            f"{one.namespace}/{one.name}" for found in held for one in found.policies.documents if one.engine != NETWORK
+        }
+        self._waypoints = {
+            _named(found) for _, group in places.groups for found in group.places if found.place.judge == "waypoint"
+        }
+        self._asks: dict[tuple[str, str], bool] = {}
+
+    def of(self, group: Group, edge: int, policy: str | None, unguarded: Hint) -> Hint:
+        """Of the calls of one base edge that a policy denies."""
+        if policy in self._network and policy not in self._mesh:
+            return "network"
+        if unguarded:
+            return unguarded
+        found = next((one for one in group.places if one.base_edge_id == edge), group.places[0])
+        return hint(found, found.place.judge == "ztunnel" and self._asked(found))
+
+    def _asked(self, found: Found) -> bool:
+        key = _named(found)
+        if key not in self._asks:
+            workload = found.place.workload
+            self._asks[key] = key not in self._waypoints and any(
+                asks_of_requests(one, workload) for one in self._policies
+            )
+        return self._asks[key]
+
+
+def _named(found: Found) -> tuple[str, str]:
+    workload = found.place.workload
+    return workload.namespace, workload.service or workload.name
 
 
 _Key = tuple[str, str, str, str]
@@ -81,35 +135,51 @@ def disagreements(
         BadPolicy: a stored set that this version of eastwatch does not take.
     """
     changes = {one.valid_from for one in versions(engine)}
+    if not changes:
+        return []
     held = [_settled(one, changes) for one in intervals(engine, None, since, until)]
     held = [one for one in held if one.since < one.until]
-    judging = prepare(engine, held)
-    seen: dict[_Key, _Seen] = defaultdict(_Seen)
+    places = prepare(engine, held, ungoverned=True)
+    parts = parted(places, held)
+    hints = _Hints(held, places)
+    seen: dict[_Key, Seen] = defaultdict(Seen)
     enforced: dict[str, bool] = defaultdict(bool)
     nodes = Nodes(engine)
-    for group, row, found in _rows(judging, progress):
-        source, destination = nodes.ends(row)
-        verdict, policy, rule, _ = found
-        did = row["verdict"]
-        if did == "denied" and verdict == "deny":
-            enforced[destination] = True
-        kind = _kind(did, verdict, rule)
-        if kind is None:
-            continue
-        one = seen[kind, source, row["source_principal"], destination]
-        one.did = did
-        for minute, calls in zip(*_pairs(row["per_minute"]), strict=True):
-            one.minutes[minute] += calls
-        one.operations.add(row["operation"])
-        one.edges.add(row["base_edge_id"])
-        one.policies.update(filter(None, [f"{policy}[{rule}]" if policy else ""]))
-        one.samples += row["samples"]
-        one.traces += row["traces"]
-        one.likely.add(group.places[0].place.judge)
+    judgings: Sequence[tuple[Judging, Hint]] = (
+        (parts.guarded, ""),
+        (parts.bare, "no_sidecar"),
+        (parts.requests, "no_waypoint"),
+    )
+    for judging, unguarded in judgings:
+        told = progress if judging is parts.guarded else None
+        edges: dict[int, set[int]] = defaultdict(set)
+        for number, row, (verdict, policy, rule, _) in _rows(judging, _WANTED, told):
+            source, destination = nodes.ends(row)
+            if row["verdict"] == "denied" and verdict == "deny":
+                enforced[destination] = True
+            kind = _kind(row["verdict"], verdict, rule, unguarded)
+            if kind is None:
+                continue
+            edge, group = row["base_edge_id"], judging.groups[number][1]
+            edges[number].add(edge)
+            seen[kind, source, row["source_principal"], destination].parts.append(
+                Part(
+                    dict(zip(*_pairs(row["per_minute"]), strict=True)),
+                    row["operation"],
+                    edge,
+                    (f"{policy}[{rule}]" if rule else policy) if policy else "",
+                    hints.of(group, edge, policy, unguarded),
+                )
+            )
+        for _, row, (verdict, _, rule, _) in _rows(_only(judging, edges), _LISTED):
+            if kind := _kind(row["verdict"], verdict, rule, unguarded):
+                source, destination = nodes.ends(row)
+                # Calls may have come since the sums were made.
+                one = seen.get((kind, source, row["source_principal"], destination), Seen())
+                for slot, calls in row["listed"]:
+                    one.show(slot, (Shown(*call.values()) for call in calls))
     findings = [
-        _finding(key, one, first, last, enforced[key[3]])
-        for key, one in seen.items()
-        for first, last in _episodes(one.minutes)
+        _finding(key, episode, changes, enforced[key[3]]) for key, one in seen.items() for episode in one.episodes()
     ]
     return sorted(findings, key=lambda one: (one.first_seen, one.id))
 
@@ -120,16 +190,32 @@ def _settled(one: Interval, changes: Set[datetime]) -> Interval:
     return Interval(one.policies, since, one.until - GRACE if one.until in changes else one.until)
 
 
-def _rows(judging: Judging, progress: Progress | None) -> Iterator[tuple[Group, Mapping[str, Any], Any]]:
-    for (_, group), (rows, told) in zip(judging.groups, over(judging, _WANTED, progress), strict=True):
+def _rows(
+    judging: Judging, wanted: Wanted, progress: Progress | None = None
+) -> Iterator[tuple[int, Mapping[str, Any], Reason]]:
+    """Number of the group, row, and what was decided about it."""
+    for number, (_, rows, told) in enumerate(over(judging, wanted, progress)):
         for row in rows:
-            yield group, row, reason(row, told)
+            yield number, row, reason(row, told)
 
 
-def _kind(did: str, verdict: str, rule: str | None) -> str | None:
+def _only(judging: Judging, edges: Mapping[int, Set[int]]) -> Judging:
+    """The groups of these numbers, with their places of these base edges."""
+    groups = [
+        (window, Group(group.programs, tuple(one for one in group.places if one.base_edge_id in edges[number])))
+        for number, (window, group) in enumerate(judging.groups)
+        if number in edges
+    ]
+    return Judging(groups, sum(group.calls for _, group in groups))
+
+
+def _kind(did: str, verdict: str, rule: str | None, unguarded: Hint) -> str | None:
+    """None where the proxy did as the policies have it, or cannot be blamed."""
     if (did, verdict) == ("allowed", "deny"):
-        return PLAINTEXT if rule == MTLS_RULE else UNAUTHORIZED
-    return REFUSED if (did, verdict) == ("denied", "allow") else None
+        if rule == MTLS_RULE:
+            return None if unguarded else PLAINTEXT
+        return UNAUTHORIZED
+    return REFUSED if (did, verdict) == ("denied", "allow") and not unguarded else None
 
 
 def _pairs(found: Any) -> tuple[Sequence[int], Sequence[int]]:
@@ -137,70 +223,52 @@ def _pairs(found: Any) -> tuple[Sequence[int], Sequence[int]]:
     return tuple(found.values()) if isinstance(found, dict) else tuple(found)  # pyright: ignore
 
 
-def _episodes(minutes: Mapping[int, int]) -> Iterator[tuple[int, int]]:
-    """First and last minute of each run of minutes without a pause of QUIET between."""
-    ordered = sorted(minutes)
-    first = last = ordered[0]
-    for minute in ordered[1:]:
-        if minute - last > QUIET.total_seconds():
-            yield first, last
-            first = minute
-        last = minute
-    yield first, last
-
-
-def _finding(key: _Key, one: _Seen, first: int, last: int, enforced: bool) -> Finding:
+def _finding(key: _Key, one: Episode, changes: Set[datetime], enforced: bool) -> Finding:
     kind, source, principal, destination = key
-    calls = sum(count for minute, count in one.minutes.items() if first <= minute <= last)
-    since, until = _time(first), _time(last) + _MINUTE
-    operations = sorted(one.operations)
+    since, until = _time(one.first), _time(one.last) + _MINUTE
+    operations = one.operations
+    cause, sentence = likely(_SEEN[kind], one.hints, (since, until), changes, enforced)
     subject = Subject(source, destination, operations[0] or None if len(operations) == 1 else None, principal or None)
     parameters = {
         "since": since,
         "until": until,
-        "edges": sorted(one.edges),
+        "edges": list(one.edges),
         "principal": principal,
-        "operations": operations,
-        "did": one.did,
-        "row_limit": 1000,
+        "did": _DID[kind],
+        "moments": [call.moment for call in one.listed],
+        "ids": [call.request_id for call in one.listed],
+        "row_limit": 10 * LISTED,
     }
     return Finding(
         id=finding_id(kind, subject, since),
         kind=kind,
         severity=_SEVERITY[kind],
-        title=_title(kind, subject, calls),
+        title=_title(kind, subject, one.calls),
         subject=subject,
         first_seen=since,
         last_seen=until,
-        score=float(calls),
+        score=float(one.calls),
         threshold=THRESHOLD,
         techniques=_TECHNIQUES[kind],
         evidence=Evidence(
             load("policy/disagreeing_calls").text,
             as_json(parameters),
-            tuple(one.samples[:SAMPLES]),
-            tuple(one.traces[:SAMPLES]),
+            _some(call.request_id for call in one.listed),
+            _some(call.trace_id for call in one.listed),
         ),
         false_alarm_if=_FALSE_ALARM_IF[kind],
         details={
-            "calls": str(calls),
+            "calls": str(one.calls),
             "operations": ", ".join(operations[:MOST_SHOWN]),
-            "policies": ", ".join(sorted(one.policies)[:MOST_SHOWN]) or "no rule allows it",
-            "likely": _likely(kind, one.likely, enforced),
+            "policies": ", ".join(one.policies[:MOST_SHOWN]) or _NAMELESS[kind],
+            "cause": cause,
+            "likely": sentence,
         },
     )
 
 
-def _likely(kind: str, judges: set[str], enforced: bool) -> str:
-    if kind == REFUSED:
-        return "the proxy holds other policies than the store, or another filter refused"
-    if kind == PLAINTEXT:
-        return "PERMISSIVE mutual TLS is in force there, or none: STRICT was not pushed to the proxy"
-    if "waypoint" in judges:
-        return "the waypoint was bypassed or holds other policies"
-    if enforced:
-        return "some of the callee's proxies do not hold the policies: others, or at other times, refused by them"
-    return "the callee's proxies do not hold the policies: none of them refused anything by these in the window"
+def _some(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(islice(dict.fromkeys(filter(None, ids)), SAMPLES))
 
 
 def _title(kind: str, subject: Subject, calls: int) -> str:
@@ -210,7 +278,8 @@ def _title(kind: str, subject: Subject, calls: int) -> str:
         REFUSED: "was refused though the policies allow it",
         PLAINTEXT: "came without a certificate where mutual TLS is required",
     }[kind]
-    return f"{who} called {subject.destination} {calls:,} times and {what}"
+    times = "once" if calls == 1 else f"{calls:,} times"
+    return f"{who} called {subject.destination} {times} and {what}"
 
 
 def _time(minute: int) -> datetime:

@@ -200,7 +200,7 @@ def whatif(
     callers: dict[tuple[str, str, str], _Caller] = defaultdict(_Caller)
     hours: set[datetime] = set()
     evaluated = 0
-    for rows, told in over(judging, _CALLS, progress):
+    for _, rows, told in over(judging, _CALLS, progress):
         for row in rows:
             verdict, policy, rule, missing = reason(row, told)
             source, destination = nodes.ends(row)

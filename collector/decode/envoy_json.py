@@ -1,7 +1,7 @@
 """Envoy's JSON access log → operators: Istio's 24 keys, Consul's and OSM's, and any `json_format` with common names.
 
 An operator is found under the keys of `envoy_keys.KEYS`, each in the spellings of `spellings`. Any other key goes into
-`attributes` with its text (objects and arrays as JSON), unless it is null.
+`attributes` with its text (objects and arrays as JSON), unless it is null; those of `envoy_keys.ASKED` then as `""`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.decode.envelope import Lines, metadata_of
-from collector.decode.envoy_keys import KEYS, OPERATOR_OF, spellings
+from collector.decode.envoy_keys import ASKED, KEYS, OPERATOR_OF, spellings
 from collector.decode.envoy_lines import build
 from collector.decode.json_shapes import Shape
 from collector.decode.limits import Limits
@@ -146,5 +146,10 @@ def _first_present(texts: list[pa.StringArray]) -> pa.StringArray:
 
 
 FORMAT = JsonFormat(
-    "envoy_json", known=KNOWN, recognises=recognises, read=operators, finish=partial(to_calls, mesh="envoy")
+    "envoy_json",
+    known=KNOWN,
+    recognises=recognises,
+    read=operators,
+    finish=partial(to_calls, mesh="envoy"),
+    telling=ASKED,
 )

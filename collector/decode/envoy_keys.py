@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+ASKED = ("request.headers.", "request.auth.", "downstream_peer_", "experimental.")
+"""How attributes begin that policies ask about. What is absent of them is kept, as the empty text: a condition on it is
+decided then, where it is open of a key that the line does not have."""
+
 KEYS: Mapping[str, tuple[str, ...]] = {
     "start_time": ("start_time", "timestamp", "@timestamp", "time", "ts"),
     "method": ("method", ":method", "request_method", "http_method"),
@@ -35,6 +39,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "upstream_peer_uri_san": ("upstream_peer_uri_san", "upstream_peer_san"),
     "upstream_local_uri_san": ("upstream_local_uri_san", "upstream_local_san"),
     "downstream_tls_version": ("downstream_tls_version", "tls_version"),
+    "downstream_tls_cipher": ("downstream_tls_cipher", "tls_cipher"),
     "upstream_tls_version": ("upstream_tls_version",),
     "grpc_status": ("grpc_status", "grpc_status_number", "grpc_status_code"),
     "content_type": ("content_type", "request_content_type"),

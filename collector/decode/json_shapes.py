@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +54,7 @@ class Shape:
     rows: Positions
     columns: Mapping[str, JsonColumn]
     extra: pa.MapArray
-    """Every other key whose value is not null, with its text."""
+    """Every other key whose value is not null, with its text; null is `""` of the keys whose null tells something."""
     keys: tuple[str, ...]
     """Keys of the first line."""
 
@@ -79,15 +80,27 @@ Refused = list[tuple[int, str]]
 """(row, why) of lines that are no acceptable JSON object."""
 
 
+class Wanted(NamedTuple):
+    """What the caller wants of the objects of one form."""
+
+    known: Set[str]
+    """Keys that come as columns."""
+    telling: tuple[str, ...] = ()
+    """How other keys begin whose null tells something: it comes as the empty text."""
+
+
+NOTHING = Wanted(frozenset())
+
+
 def shapes(
-    spans: Spans, classify: Classifier, known: Mapping[str, Set[str]], limits: Limits
+    spans: Spans, classify: Classifier, wanted: Mapping[str, Wanted], limits: Limits
 ) -> tuple[list[Shape], Refused]:
     """Cut JSON lines into columns.
 
     Args:
         spans: one JSON object each, ascending, without blanks around it.
         classify: names the form of an object by its keys.
-        known: per form, the keys that the caller wants as columns.
+        wanted: per form, the keys that the caller wants as columns, and those whose null it wants.
         limits: what is refused.
 
     Returns:
@@ -99,7 +112,7 @@ def shapes(
     first = 0
     while first < len(spans):
         block = spans.block(first, _BLOCK_BYTES * min(max(len(templates), 1), 32))
-        _block(block, first, classify, known, limits, templates, groups, refused)
+        _block(block, first, classify, wanted, limits, templates, groups, refused)
         first += len(block)
     # Lines that differ only in which values are null make several groups, which callers need not see.
     # Those of no known form stay apart by their keys, which is all that can be said of them.
@@ -141,7 +154,7 @@ def _block(
     spans: Spans,
     offset: int,
     classify: Classifier,
-    known: Mapping[str, Set[str]],
+    wanted: Mapping[str, Wanted],
     limits: Limits,
     templates: list[Template],
     groups: list[Shape],
@@ -154,7 +167,7 @@ def _block(
     remaining = np.flatnonzero(open_rows)
     odd: list[Positions] = [np.flatnonzero(~open_rows)]
     for template in templates:
-        remaining = _cut(template, lines, remaining, offset, classify, known, groups)
+        remaining = _cut(template, lines, remaining, offset, classify, wanted, groups)
     unworthy = 0
     while len(remaining) and len(templates) < _MOST_TEMPLATES and unworthy < _MOST_UNWORTHY:
         # The commonest kind first: no number of rare shapes can keep the templates from it.
@@ -165,7 +178,7 @@ def _block(
         template = Template.of(spans[model], places, limits.depth)
         if template is not None and len(template.keys) <= limits.keys:
             trials = np.count_nonzero(counts == template.quotes)
-            left = _cut(template, lines, remaining, offset, classify, known, groups)
+            left = _cut(template, lines, remaining, offset, classify, wanted, groups)
             if (len(remaining) - len(left)) * _TRIALS_PER_HIT < trials:
                 unworthy += 1
             else:
@@ -180,7 +193,7 @@ def _block(
     odd.append(remaining)
     rows = np.sort(np.concatenate(odd))
     if len(rows):
-        slow, bad = one_by_one(spans.take(rows).array(), rows + offset, classify, known, limits)
+        slow, bad = one_by_one(spans.take(rows).array(), rows + offset, classify, wanted, limits)
         groups.extend(slow)
         refused.extend(bad)
 
@@ -191,7 +204,7 @@ def _cut(
     rows: Positions,
     offset: int,
     classify: Classifier,
-    known: Mapping[str, Set[str]],
+    wanted: Mapping[str, Wanted],
     groups: list[Shape],
 ) -> Positions:
     """Add the group of those of `rows` that have the template's shape; returns the others."""
@@ -201,7 +214,7 @@ def _cut(
     found = template.match(lines, candidates)
     if not len(found.rows):
         return rows
-    groups.append(_shape(template, lines, found, offset, classify, known))
+    groups.append(_shape(template, lines, found, offset, classify, wanted))
     left = np.ones(len(lines.spans), np.bool_)
     left[found.rows] = False
     return rows[left[rows]]
@@ -213,21 +226,25 @@ def _shape(
     found: Match,
     offset: int,
     classify: Classifier,
-    known: Mapping[str, Set[str]],
+    wanted: Mapping[str, Wanted],
 ) -> Shape:
     columns: dict[str, JsonColumn] = {}
     extra: list[tuple[str, pa.StringArray]] = []
     rows = len(found.rows)
     names = tuple(key.name for key in template.keys)
     form = classify(frozenset(names))
-    wanted = known.get(form, frozenset[str]())
-    keys = [key for key in template.keys if key.name in wanted or (key.kind != "null" and form)]
+    known, telling = wanted.get(form, NOTHING)
+    keys = [
+        key
+        for key in template.keys
+        if key.name in known or (form and (key.kind != "null" or key.name.startswith(telling)))
+    ]
     for key, text in zip(keys, template.columns(lines, found, keys), strict=True):
-        if key.name in wanted:
+        if key.name in known:
             quoted = None if key.kind in ("string", "null") else np.zeros(rows, np.bool_)
             columns[key.name] = JsonColumn(text, quoted=quoted)
         else:
-            extra.append((key.name, text))
+            extra.append((key.name, text.fill_null("") if key.kind == "null" else text))
     return Shape(form, found.rows + offset, columns, maps_of(extra, rows), names)
 
 
@@ -263,7 +280,7 @@ class _Form:
 
 
 def one_by_one(
-    text: pa.BinaryArray, rows: Positions, classify: Classifier, known: Mapping[str, Set[str]], limits: Limits
+    text: pa.BinaryArray, rows: Positions, classify: Classifier, wanted: Mapping[str, Wanted], limits: Limits
 ) -> tuple[list[Shape], Refused]:
     """The slow way, for any lines: one object at a time. It is also the reference that the fast way is tested with.
 
@@ -284,18 +301,19 @@ def one_by_one(
             name = classify(record.keys())
             if len(classified) < _MOST_CLASSIFIED:
                 classified[keys] = name
+        known, telling = wanted.get(name, NOTHING)
         kind_of = (name, () if name else keys)
         form = forms.get(kind_of)
         if form is None:
-            cells: dict[str, dict[int, tuple[str | None, bool]]] = {key: {} for key in known.get(name, ())}
+            cells: dict[str, dict[int, tuple[str | None, bool]]] = {key: {} for key in known}
             form = forms[kind_of] = _Form(cells, [], [], keys)
         extra: list[tuple[str, str]] = []
         for key, (value, kind) in record.items():
             column = form.cells.get(key)
             if column is not None:
                 column[len(form.rows)] = (value, kind in ("string", "null"))
-            elif value is not None and name:
-                extra.append((key, value))
+            elif name and (value is not None or key.startswith(telling)):
+                extra.append((key, value or ""))
         form.rows.append(row)
         form.extras.append(extra)
     return [

@@ -43,6 +43,8 @@ class JsonFormat:
     finish: Finish = as_they_are
     table: str = "calls"
     version: int = 1
+    telling: tuple[str, ...] = ()
+    """How other keys begin whose null comes in `Shape.extra` too, as the empty text."""
 
 
 class TextRows(NamedTuple):

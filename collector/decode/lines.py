@@ -24,13 +24,14 @@ from collector.decode.cloud_logging import holds_text
 from collector.decode.describe import describe_keys, describe_line
 from collector.decode.envelope import ENVELOPE_KEYS, Lines, opened, opened_strings, split_lines, strip_prefixes
 from collector.decode.json_lists import opened_lists
-from collector.decode.json_shapes import Shape, shapes
+from collector.decode.json_shapes import Shape, Wanted, shapes
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.line_format import JsonFormat
 from collector.decode.line_formats import BY_NAME, JSON_FORMATS, LINE_FORMATS, TEXT_FORMATS, form_of
 from collector.decode.spans import Positions, bounds
 
 _KNOWN: Mapping[str, Set[str]] = {"envelope": ENVELOPE_KEYS, **{form.name: form.known for form in JSON_FORMATS}}
+_WANTED = {"envelope": Wanted(ENVELOPE_KEYS), **{form.name: Wanted(form.known, form.telling) for form in JSON_FORMATS}}
 _MOST_ENVELOPES = 3
 MAX_LETTERS = 1000
 """Dead letters of one message that is a list: a list of ten million empty objects must not become as many rows."""
@@ -180,7 +181,7 @@ def _read_json(lines: Lines, accepted: Set[str], format: str, limits: Limits, ro
             return explicit
         return form
 
-    groups, refused = shapes(lines.spans, classify, _KNOWN, limits)
+    groups, refused = shapes(lines.spans, classify, _WANTED, limits)
     rows.refuse(lines, refused, format)
     for shape in [part for group in groups for part in _without_texts(group)]:
         form = BY_NAME.get(shape.form)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 import numpy as np
 import pyarrow as pa
 
-from collector.decode.json_shapes import JsonColumn, shapes
+from collector.decode.json_shapes import JsonColumn, Wanted, shapes
 from collector.decode.limits import Limits
 from collector.decode.spans import Mask, Spans
 
@@ -29,7 +29,7 @@ def opened_whole(
         return {}, None
     spans = Spans.of(text.take(pa.array(filled)).cast(pa.binary()))
     objects = np.flatnonzero(_begins(spans, 123))
-    found, _ = shapes(spans.take(objects), lambda _keys: "object", {"object": known}, limits)
+    found, _ = shapes(spans.take(objects), lambda _keys: "object", {"object": Wanted(known)}, limits)
     columns: dict[str, JsonColumn] = {}
     for name in sorted(known):
         parts = [(filled[objects[shape.rows]], shape.columns[name]) for shape in found if name in shape.columns]

@@ -61,6 +61,7 @@ _OPERATOR_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("stream_id", TEXT, "STREAM_ID"),
     ("downstream_peer_metadata", TEXT, "FILTER_STATE(downstream_peer): Istio's object of the workload, as JSON"),
     ("upstream_peer_metadata", TEXT, "FILTER_STATE(upstream_peer)"),
+    ("downstream_tls_cipher", TEXT, "DOWNSTREAM_TLS_CIPHER, e.g. TLS_AES_256_GCM_SHA384"),
 )
 
 OPERATOR_NAMES: tuple[str, ...] = tuple(name for name, _, _ in _OPERATOR_FIELDS)

@@ -1,7 +1,8 @@
 """Labels of an OTLP log record beside the line in its body: Istio's OTLP provider logs a text and, apart, its labels.
 
 `decode.otlp.logs` hands them on as the column `LABELS` of `Lines.metadata`. A label with the name of an operator, as in
-Envoy's JSON log, stands in for what the line itself does not give; every other one is an attribute.
+Envoy's JSON log, stands in for what the line itself does not give; every other one is an attribute, unless it is absent
+(`-`, or empty) and none that policies ask about.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collector.decode.envelope import Lines
-from collector.decode.envoy_keys import OPERATOR_OF
+from collector.decode.envoy_keys import ASKED, OPERATOR_OF
 from collector.decode.operators import CARRIED_BIT
 from collector.decode.values import absent_to_null
 from collector.envoy.attributes import added
@@ -46,7 +47,10 @@ def with_labels(
         place[row[at]] = at
         column = values.take(pa.array(place, mask=place < 0))
         if not operator:
-            others.append((key, absent_to_null(column)))
+            told = absent_to_null(column)
+            if key.startswith(ASKED):
+                told = pc.coalesce(told, pc.if_else(column.is_valid(), "", pa.scalar(None, pa.string())))
+            others.append((key, told))
             continue
         bits[row[at]] |= np.uint64(1 << CARRIED_BIT[operator])
         own = text.get(operator)

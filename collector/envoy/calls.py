@@ -9,7 +9,6 @@ What bears on identity has few distinct values: it is worked out once per distin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,13 @@ import pyarrow.compute as pc
 
 from collector.coded import Codes, Pool, groups, number_codes
 from collector.decode.operators import CARRIED_BIT, METADATA, OPERATORS
-from collector.envoy.attributes import with_operators
-from collector.envoy.endpoints import NO_END, End, Endpoints, Facts, resolve
+from collector.envoy.addresses import Addresses, address_columns, addresses_of
+from collector.envoy.attributes import of_clients, with_operators
+from collector.envoy.endpoints import End, Endpoints, Facts, resolve
 from collector.envoy.peers import LONGEST
 from collector.identity.own_pods import own_pods
-from collector.identity.principals import MAX_LENGTH
-from collector.identity.socket_addresses import AddressPool, Ports, ip_bytes
+from collector.identity.principals import MAX_LENGTH, shortened
+from collector.identity.socket_addresses import ip_bytes
 from collector.operations import operations
 from collector.outcomes import Line, judge
 from collector.trace_ids import SPAN_WIDTH, TRACE_WIDTH, from_traceparent, hex_ids
@@ -44,6 +44,7 @@ _TEXT_FACTS = (
     ("downstream_metadata", "downstream_peer_metadata"),
     ("upstream_metadata", "upstream_peer_metadata"),
 )
+_INSTEAD = {"downstream_tls_version": "downstream_tls_cipher"}
 _FLAG_FACTS = (
     "has_http",
     "own_is_server",
@@ -76,26 +77,6 @@ _LOCALHOST = (ip_bytes("127.0.0.1"), ip_bytes("::1"), ip_bytes("127.0.0.6"))
 """127.0.0.6 is where Istio's sidecar calls its own application from."""
 
 
-@dataclass(slots=True)
-class _Addresses:
-    """Every address of the lines, as codes into `pool`, and what comparing them says."""
-
-    pool: AddressPool
-    upstream: Codes
-    upstream_port: Ports
-    upstream_local: Codes
-    upstream_local_port: Ports
-    local: Codes
-    local_port: Ports
-    client: Codes
-    """The physical peer: the direct remote address, else the remote one unless it was taken from a header."""
-    client_port: Ports
-    remote: Codes
-    """The original client where it differs from the peer."""
-    pod: Codes
-    client_logged: Mask
-
-
 def _bounded(text: str) -> str:
     return text if len(text) <= MAX_LENGTH else ""
 
@@ -104,32 +85,12 @@ def _has_bit(carried: npt.NDArray[np.uint64], operator: str) -> Mask:
     return (carried >> np.uint64(CARRIED_BIT[operator]) & np.uint64(1)).astype(np.bool_)
 
 
-def _addresses(operators: pa.RecordBatch, forwarded: Mask) -> _Addresses:
-    pool = AddressPool()
-    upstream, upstream_port = pool.parse(operators.column("upstream_host"))
-    upstream_local, upstream_local_port = pool.parse(operators.column("upstream_local_address"))
-    local, local_port = pool.parse(operators.column("downstream_local_address"))
-    remote, remote_port = pool.parse(operators.column("downstream_remote_address"))
-    direct, direct_port = pool.parse(operators.column("downstream_direct_remote_address"))
-    pod, _ = pool.parse(operators.column("pod_ip"))
-    # An address taken from X-Forwarded-For has no port: Envoy prints 0.
-    from_header = (direct == 0) & (remote_port == 0) & forwarded
-    carried = operators.column("carried").to_numpy()
-    return _Addresses(
-        pool=pool,
-        upstream=upstream,
-        upstream_port=upstream_port,
-        upstream_local=upstream_local,
-        upstream_local_port=upstream_local_port,
-        local=local,
-        local_port=local_port,
-        client=np.where(direct != 0, direct, np.where(from_header, 0, remote)).astype(np.int32),
-        client_port=np.where(direct != 0, direct_port, np.where(from_header, 0, remote_port)).astype(np.uint16),
-        remote=np.where(from_header | ((direct != 0) & (remote != direct)), remote, 0).astype(np.int32),
-        pod=pod,
-        client_logged=_has_bit(carried, "downstream_direct_remote_address")
-        | (_has_bit(carried, "downstream_remote_address") & ~from_header),
-    )
+def _codes(operators: pa.RecordBatch, operator: str, pool: Pool) -> Codes:
+    codes = pool.encode(operators.column(operator))
+    other = operators.column(_INSTEAD[operator]) if operator in _INSTEAD else None
+    if other is None or other.null_count == len(other):
+        return codes
+    return np.where(codes != 0, codes, pool.encode(other)).astype(np.int32)
 
 
 def _facts(
@@ -263,45 +224,14 @@ def _end_columns(pool: Pool, ends: Sequence[Endpoints], group: Codes) -> dict[st
     return columns
 
 
-def _address_columns(addresses: _Addresses, ends: Sequence[Endpoints], group: Codes) -> dict[str, pa.Array]:
-    at = addresses
-    # The address of a gateway without a name is all that can name it later; its client is then the remote one.
-    nameless = np.array([end.reporter == "gateway" and end.source == NO_END for end in ends], np.bool_)[group]
-    # One that did not reach its upstream says only where it was reached.
-    own = np.where(at.upstream_local != 0, at.upstream_local, at.local)
-    nameless &= own != 0
-    outbound = nameless | np.array([end.reporter == "source" for end in ends], np.bool_)[group]
-    inbound = np.array([end.reporter == "destination" for end in ends], np.bool_)[group]
-    # Where the cluster names a service and no upstream was chosen, the local address is the service's, not a pod's.
-    by_local = (
-        inbound | np.array([end.by_address or end.reporter in ("waypoint", "unknown") for end in ends], np.bool_)[group]
-    )
-    from_upstream = ~inbound & (at.upstream != 0)
-    destination = np.where(from_upstream, at.upstream, np.where(by_local, at.local, 0))
-    destination = np.where(inbound & (destination == 0), at.pod, destination)
-    named_port = np.array([end.port for end in ends], np.int64)[group]
-    port = np.where(from_upstream, at.upstream_port, np.where(by_local & (at.local != 0), at.local_port, named_port))
-    caller = np.where(at.upstream_local != 0, at.upstream_local, np.where(at.pod != 0, at.pod, at.client))
-    caller = np.where(nameless, own, caller)
-    caller_port = np.where(
-        at.upstream_local != 0, at.upstream_local_port, np.where(nameless | (at.pod != 0), 0, at.client_port)
-    )
-    pool = at.pool
-    return {
-        "source_ip": pool.decode(np.where(outbound, caller, at.client).astype(np.int32)),
-        "source_port": pa.array(np.where(outbound, caller_port, at.client_port).astype(np.uint16)),
-        "source_remote_ip": pool.decode(np.where(nameless & (at.remote == 0), at.client, at.remote).astype(np.int32)),
-        "destination_ip": pool.decode(destination.astype(np.int32)),
-        "destination_port": pa.array(port.astype(np.uint16)),
-        "_upstream_local_ip": pool.decode(at.upstream_local),
-        "_downstream_remote_ip": pool.decode(at.client),
-        "_downstream_remote_port": pa.array(at.client_port),
-        "_downstream_local_ip": pool.decode(at.local),
-    }
+def _clients(ends: Sequence[Endpoints], group: Codes) -> tuple[Mask, Mask]:
+    """Lines of gateways, and lines whose downstream has more names than the call's source."""
+    gateways = np.array([end.reporter == "gateway" for end in ends], np.bool_)[group]
+    return gateways, np.array([end.more_names for end in ends], np.bool_)[group]
 
 
 def _logged(
-    operators: pa.RecordBatch, addresses: _Addresses, ends: Sequence[Endpoints], group: Codes, invented: Mask
+    operators: pa.RecordBatch, addresses: Addresses, ends: Sequence[Endpoints], group: Codes, invented: Mask
 ) -> pa.UInt64Array:
     bits = np.array([end.logged for end in ends], np.uint64)[group]
     bits &= ~np.where(invented, np.uint64(1 << LOGGED_BIT["grpc_status"]), np.uint64(0))
@@ -336,7 +266,7 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
     }
     status = operators.column("response_code").fill_null(0)
     has_http = present["method"] | present["path"] | present["protocol"] | (status.to_numpy() > 0)
-    at = _addresses(operators, present["x_forwarded_for"])
+    at = addresses_of(operators, present["x_forwarded_for"])
     loopback = at.pool.loopback()
     localhost = np.isin(np.arange(len(at.pool.values)), [at.pool.index.get(address, -1) for address in _LOCALHOST])
     sees_upstream = at.upstream != 0
@@ -356,10 +286,12 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         pc.starts_with(operators.column("upstream_host"), _TUNNEL).fill_null(False).to_numpy(zero_copy_only=False),
         _refuses(operators, pool),
     )
-    texts = [pool.encode(operators.column(operator)) for _, operator in _TEXT_FACTS]
+    texts = [_codes(operators, operator, pool) for _, operator in _TEXT_FACTS]
     authority, sni, cluster = texts[2], texts[1], texts[0]
     # What is too long means nothing, and must not be remembered by the caches of what was worked out.
-    bounded = [pool.map(codes, _bounded) for codes in texts[:-2]]
+    names = [operator for _, operator in _TEXT_FACTS[:-2]]
+    fits = [shortened if name.endswith("_san") else _bounded for name in names]
+    bounded = [pool.map(codes, fit) for codes, fit in zip(texts, fits, strict=False)]
     texts = bounded + [pool.map(codes, lambda text: text if len(text) <= LONGEST else "") for codes in texts[-2:]]
     told = pool.encode(operators.column("mesh"))
     ends, group = _facts(operators, np.where(told != 0, told, pool.code(mesh)).astype(np.int32), pool, texts, flags)
@@ -390,13 +322,13 @@ def to_calls(operators: pa.RecordBatch, mesh: str) -> pa.RecordBatch:
         "trace_id": trace,
         "span_id": span,
         "user_agent": operators.column("user_agent"),
-        "attributes": with_operators(operators),
+        "attributes": with_operators(operators, of_clients(operators, *_clients(ends, group))),
         "raw": operators.column("raw"),
         "logged": _logged(operators, at, ends, group, invented),
         "_message": operators.column("_message"),
         "_record": operators.column("_record"),
         **_end_columns(pool, ends, group),
-        **_address_columns(at, ends, group),
+        **address_columns(at, ends, group),
         **_outcomes(operators, pool, has_http, sees_upstream),
     }
     return pa.RecordBatch.from_pydict(columns)

@@ -11,6 +11,7 @@ are `weak`: what is known of the address outranks them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -39,6 +40,7 @@ class Facts(NamedTuple):
     upstream_peer: str = ""
     upstream_local: str = ""
     downstream_tls: str = ""
+    """Version or cipher."""
     upstream_tls: str = ""
     downstream_metadata: str = ""
     upstream_metadata: str = ""
@@ -99,6 +101,8 @@ class Endpoints(NamedTuple):
     """The proxy passed the call on to an address; where no service is known at it, it is outside."""
     logged: int = 0
     """Bits of `storage.tables.LOGGED_BIT` that hold for every address."""
+    more_names: bool = False
+    """The downstream's certificate bears other names than `source.principal`, or more."""
 
 
 def reporter_of(facts: Facts, cluster: Cluster) -> Reporter:
@@ -127,18 +131,36 @@ def _side_without_cluster(facts: Facts) -> Literal["inbound", "outbound", "unkno
     return "unknown"
 
 
+_TLS_OPERATORS = ("downstream_tls_version", "downstream_tls_cipher")
+"""What every connection over TLS has."""
+
+
+def _logs_any(facts: Facts, operators: Iterable[str]) -> bool:
+    return any(facts.logs(operator) for operator in operators)
+
+
 def downstream_tls_of(facts: Facts) -> Tls:
-    """How the proxy's downstream connection was secured (design section 3, `mtls_share`)."""
+    """How the proxy's downstream connection was secured (design section 3, `mtls_share`).
+
+    A line with no more than an absent SNI is read as plaintext, which most such connections are, but does not say so
+    (`_tells_downstream_tls`): clients that know an address only send none over TLS either.
+    """
     if facts.downstream_peer or is_mesh_sni(facts.sni):
         return "mtls"
     san_known, sni_known = facts.logs("downstream_peer_uri_san"), facts.logs("requested_server_name")
     if facts.downstream_tls:
         return "tls" if san_known else "unknown"
-    if facts.logs("downstream_tls_version"):
+    if _logs_any(facts, _TLS_OPERATORS):
         return "plaintext"
     if not facts.sni:
         return "plaintext" if sni_known else "unknown"
     return "tls" if san_known else "unknown"
+
+
+def _tells_downstream_tls(facts: Facts) -> bool:
+    """Whether `downstream_tls_of` is what the line says, and no guess from an absent SNI."""
+    certain = (*_TLS_OPERATORS, "downstream_peer_uri_san")
+    return _logs_any(facts, certain) or bool(facts.sni and facts.logs("requested_server_name"))
 
 
 def upstream_tls_of(facts: Facts) -> Tls:
@@ -308,11 +330,8 @@ def _logged(facts: Facts, reporter: Reporter) -> int:
         fields |= {"destination_service", "destination_namespace"}
     if facts.logs("upstream_host" if outbound else "downstream_local_address"):
         fields |= {"destination_ip", "destination_port"}
-    if outbound:
-        tls_operators = ("upstream_tls_version", "upstream_peer_uri_san", "upstream_local_uri_san")
-    else:
-        tls_operators = ("downstream_tls_version", "downstream_peer_uri_san", "requested_server_name")
-    if any(facts.logs(operator) for operator in tls_operators):
+    upstream = ("upstream_tls_version", "upstream_peer_uri_san", "upstream_local_uri_san")
+    if _logs_any(facts, upstream) if outbound else _tells_downstream_tls(facts):
         fields.add("tls")
     if facts.logs("response_code_details"):
         fields.add("verdict")
@@ -372,4 +391,5 @@ def resolve(facts: Facts) -> Endpoints:
         weak=weak,
         by_address=by_address,
         logged=_logged(facts, reporter),
+        more_names=facts.downstream_peer not in ("", source.principal),
     )

@@ -106,7 +106,7 @@ def _outcomes(calls: pa.RecordBatch, pool: Pool) -> dict[str, pa.Array]:
 def fill_derived(calls: pa.RecordBatch) -> pa.RecordBatch:
     """`calls` with `protocol`, `log_type`, `operation`, `verdict`, `denied_by` and `fault` where they are empty.
 
-    A verdict that is stated keeps the policy that is stated with it.
+    A verdict that is stated keeps the policy that is stated with it; a refusal without one gets that of the details.
     """
     for name, derive in (("protocol", _protocol), ("log_type", _log_type), ("operation", _operation)):
         blank = _blank(calls, name)
@@ -115,7 +115,8 @@ def fill_derived(calls: pa.RecordBatch) -> pa.RecordBatch:
         if blank.any():
             calls = _with(calls, name, _merged(calls, name, blank, derive(calls)))
     blanks = {name: _blank(calls, name) for name in ("verdict", "fault")}
-    blanks["denied_by"] = blanks["verdict"] & _blank(calls, "denied_by")
+    refused = _is(calls, "verdict", "denied") if "verdict" in calls.schema.names else blanks["verdict"]
+    blanks["denied_by"] = (blanks["verdict"] | refused) & _blank(calls, "denied_by")
     if any(blank.any() for blank in blanks.values()):
         derived = _outcomes(calls, Pool())
         stated = {name: _merged(calls, name, blank, derived[name]) for name, blank in blanks.items()}

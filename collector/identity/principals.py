@@ -101,6 +101,14 @@ def parse_principal(text: str) -> Principal:
     return _parse(text) if 0 < len(text) <= MAX_LENGTH else NOBODY
 
 
+def shortened(text: str) -> str:
+    """A SAN field of any length as one that `parse_principal` reads: of too many names the one that is the identity."""
+    if len(text) <= MAX_LENGTH:
+        return text
+    names = [name for name in (part.strip() for part in text.split(",")) if 0 < len(name) <= MAX_LENGTH]
+    return next((name for name in names if name.startswith(SPIFFE)), names[0] if names else "")
+
+
 @lru_cache(maxsize=16384)
 def _parse(text: str) -> Principal:
     names = [name for name in (part.strip() for part in text.split(",")) if name and name not in ("-", "unknown")]

@@ -1,7 +1,8 @@
 """`ip:port` columns as Envoy prints them → IPv6 bytes and ports, without a Python step per row.
 
-Forms: `10.0.0.1:80`, `[2001:db8::1]:80`, a bare address, `tcp://10.0.0.1:80` (old releases),
-`envoy://connect_originate/10.0.0.1:80` (waypoints). Pipes, `envoy://internal_client_address/` and nonsense have none.
+Forms: `10.0.0.1:80`, `[2001:db8::1]:80`, `::ffff:10.0.0.1:80` (as Java prints it), a bare address,
+`tcp://10.0.0.1:80` (old releases), `envoy://connect_originate/10.0.0.1:80` (waypoints). Pipes,
+`envoy://internal_client_address/` and nonsense have none.
 """
 
 from __future__ import annotations
@@ -141,9 +142,10 @@ def _split_any(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     else:
         heads = flat.take(pa.array(ends - lengths))
         tails = pc.if_else(pa.array(lengths == 2), flat.take(pa.array(ends - 1)), "")
-    # A bare IPv6 address was cut at its last colon: it has colons left, and no bracket closes it.
+    # A bare IPv6 address was cut at its last colon: it has colons left, and no bracket closes it. Behind IPv4 in the
+    # form of IPv6 a colon can only begin a port.
     bare = pc.and_(pc.match_substring(heads, ":"), pc.invert(pc.ends_with(heads, "]")))
-    bare = pc.and_(bare, pc.invert(pc.match_substring(heads, "/")))
+    bare = pc.and_(bare, pc.invert(pc.match_substring_regex(heads, "[/.]")))
     if pc.any(bare).as_py():
         heads, tails = pc.if_else(bare, column, heads), pc.if_else(bare, "", tails)
     return heads, tails

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,19 @@ from analyzers.findings.table import print_finding, print_findings
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
 from eastwatch.cli.map import SinceOption, UntilOption, window
 
+
+class Kind(StrEnum):
+    """What analyzers find (`analyzers.policy.analysis.KINDS`)."""
+
+    unauthorized = "unauthorized"
+    refused_though_allowed = "refused_though_allowed"
+    plaintext_where_strict = "plaintext_where_strict"
+    repeated_denials = "repeated_denials"
+
+
 KindOption = Annotated[
-    list[str] | None, typer.Option("--kind", metavar="K", help="only of this kind; may be given again")
+    list[Kind] | None,
+    typer.Option("--kind", metavar="K", help=f"only of this kind ({', '.join(Kind)}); may be given again [all]"),
 ]
 
 app = typer.Typer(help="What analyzers found, episode by episode.", rich_markup_mode=None)
@@ -76,7 +88,7 @@ def show(
 
 def _list(
     ctx: typer.Context,
-    kind: list[str] | None,
+    kind: list[Kind] | None,
     since: str | None,
     until: str | None,
     as_json: bool,

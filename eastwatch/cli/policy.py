@@ -26,13 +26,14 @@ from eastwatch.cli.context import (
     settings_of,
 )
 from eastwatch.cli.denials import denials_
-from eastwatch.cli.errors import EXIT_CHECK_FAILED
+from eastwatch.cli.errors import EXIT_CHECK_FAILED, tell
 from eastwatch.cli.map import SinceOption, UntilOption, window
 from eastwatch.cli.policy_files import FILES, FilesArgument, NamespaceOption, read_policies
 from eastwatch.cli.policy_lint import lint_
 from eastwatch.cli.policy_suggest import suggest_
 from eastwatch.cli.progress import counted
 from eastwatch.cli.times import parse_time
+from eastwatch.policy_options import outdated, settled
 
 app = typer.Typer(
     help="Who may call whom: verdicts of policies on recorded calls.", no_args_is_help=True, rich_markup_mode=None
@@ -74,7 +75,7 @@ def load_(
     try:
         held = version_at(versions(engine), start) if add else None
         whole = stored_set(engine, held).with_documents(policies) if held else policies
-        loaded = load_set(engine, whole, start, now)
+        loaded = load_set(engine, settled(whole, settings.policies), start, now)
     finally:
         engine.close()
     if as_json:
@@ -108,15 +109,18 @@ def check_(
 ) -> None:
     """Judge recorded calls by policies: allow, deny or unknown, and which policy and rule decided."""
     settings = settings_of(ctx, store, config)
-    policies = read_policies(files, namespace) if files else None
+    policies = settled(read_policies(files, namespace), settings.policies) if files else None
     start, end = window(since, until)
     engine = open_for_reading(settings)
     try:
         with counted("calls judged") as progress:
             found = check(engine, policies, start, end, progress)
             calls = each(engine, policies, start, end) if one_by_one else None
+        behind = outdated(engine, settings.policies, SystemClock().now()) if policies is None else ""
     finally:
         engine.close()
+    if behind:
+        tell(behind)
     skipped = policies.skipped if policies else {}
     if not as_json:
         print_each(calls) if calls is not None else print_check(found, skipped)
@@ -171,7 +175,7 @@ def whatif_(
         held = versions(engine) if add else []
         whole = stored_set(engine, held[-1]).with_documents(policies) if held else policies
         with counted("calls judged") as progress:
-            found = whatif(engine, whole, start, end, progress)
+            found = whatif(engine, settled(whole, settings.policies), start, end, progress)
     finally:
         engine.close()
     if as_json:

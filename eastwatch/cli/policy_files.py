@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from analyzers.policy.documents import MAX_BYTES
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.policy_set import PolicySet, read_set
 
@@ -37,9 +38,16 @@ def read_contents(names: Sequence[str]) -> Mapping[str, bytes]:
     """What stands in the same files, by their names.
 
     Raises:
-        BadPolicy: a file that cannot be read.
+        BadPolicy: a file that cannot be read, or more in all of them than can be held.
     """
-    return {name: _content(name) for name in _files(names)}
+    found: dict[str, bytes] = {}
+    left = MAX_BYTES
+    for name in _files(names):
+        found[name] = _content(name, left + 1)
+        left -= len(found[name])
+        if left < 0:
+            raise BadPolicy(f"{name}: more than {MAX_BYTES >> 20} MiB with the files before it, expected less")
+    return found
 
 
 def _files(names: Sequence[str]) -> Iterator[str]:
@@ -55,10 +63,11 @@ def _files(names: Sequence[str]) -> Iterator[str]:
         yield from found
 
 
-def _content(name: str) -> bytes:
+def _content(name: str, most: int) -> bytes:
     if name == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(most)
     try:
-        return Path(name).read_bytes()
+        with Path(name).open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise BadPolicy(f"{name}: {error.strerror}, expected a readable file of policies") from None

@@ -16,6 +16,7 @@ from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_fo
 from eastwatch.cli.errors import EXIT_CHECK_FAILED
 from eastwatch.cli.map import SinceOption, UntilOption, window
 from eastwatch.cli.policy_files import FilesArgument, NamespaceOption, read_contents
+from eastwatch.policy_options import settled
 
 
 class LintFailOn(StrEnum):
@@ -57,7 +58,7 @@ def lint_(
     """Find policies that never match, match too much or are void, and workloads without any."""
     settings = settings_of(ctx, store, config)
     contents = read_contents(files)
-    policies = read_set(contents, namespace)
+    policies = settled(read_set(contents, namespace), settings.policies)
     start, end = window(since, until)
     engine = open_for_reading(settings) if coverage else None
     try:

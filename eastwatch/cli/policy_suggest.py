@@ -16,6 +16,7 @@ from analyzers.policy.suggest.report import HOLDOUT, MAX_HOLDOUT, suggest
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
 from eastwatch.cli.map import SinceOption, UntilOption, window
 from eastwatch.cli.progress import counted
+from eastwatch.policy_options import mesh_settings
 
 
 class SuggestEngine(StrEnum):
@@ -69,6 +70,7 @@ def suggest_(
                 namespaces=frozenset(namespaces or ()),
                 holdout=holdout,
                 progress=progress,
+                settings=mesh_settings(settings.policies),
             )
     finally:
         engine.close()

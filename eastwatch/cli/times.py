@@ -30,6 +30,19 @@ def parse_time(text: str, now: datetime) -> datetime:
     return min(max(at, EARLIEST), LATEST)
 
 
+def parse_duration(text: str) -> float:
+    """Read a time span of at least a second and at most 52 weeks, such as `60s` or `5m`, in seconds.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    match = _RELATIVE.fullmatch(f"-{text}")
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 1 <= seconds <= 52 * _UNITS["w"]:
+        raise typer.BadParameter(f"{text!r} is no time span, expected 1s or more, such as 60s, 5m or 1h")
+    return float(seconds)
+
+
 def rfc3339(at: datetime) -> str:
     """A time as the JSON documents print it."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -35,6 +35,8 @@ _UNITS: Mapping[str, str] = {
     "templates": "templates",
     "rules": "list of tables",
     "sources": "list of texts",
+    "peers": "table of tables",
+    "permissive": "true or false",
 }
 """The last word of a setting's name -> its unit."""
 

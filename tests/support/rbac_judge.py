@@ -19,6 +19,7 @@ from collector.ingest.decoders import DecoderCache
 from collector.ingest.run import Ingest
 from collector.sources.files import FileSource
 from collector.sources.urls import FileUrl, parse_source
+from storage.bind import holes
 from storage.engine import Engine
 from tests.support.istio_rbac import policy_id
 from tests.support.rbac_envoy import Answer
@@ -76,9 +77,13 @@ def _judge(engine: Engine, built: Program, listener: str, answers: Sequence[Answ
     sql = verdict(built)
     transport = listener.partition("-")[0]
     key = "request_id" if transport == "http" else "source_port"
-    unsure = ", ".join(f"isNull(step_{number})" for number in range(1, len(sql.steps) + 1))
-    each = sql.each(f"{key}, verdict, denied_by", "calls WHERE attributes['listener'] = {listener:String}")
-    found = engine.query(f"SELECT *, [{unsure}] AS unsure FROM ({each})", {**sql.parameters, "listener": listener})
+    kept = f"{key}, verdict, denied_by"
+    read = ", ".join([kept, *(f"{expression} AS {name}" for name, expression in sql.inputs.items())])
+    each = sql.over(
+        f"{kept}, unknown_1", f"(SELECT {read} FROM calls WHERE attributes['listener'] = {{listener:String}})"
+    )
+    parameters = {**sql.parameters, "listener": listener}
+    found = engine.query(each, {name: parameters[name] for name in holes(each)})
     rows = {str(row[key]): row for row in found.to_pylist()}
     for answer in answers:
         row = rows.get(answer.key)
@@ -103,7 +108,7 @@ def _judge(engine: Engine, built: Program, listener: str, answers: Sequence[Answ
             named = policy_id_of(step.policy, step.rule) if step and step.policy else "none"
             judged.named += named != "none"
             # A rule before it that may match as well may be the one that Envoy named.
-            if row["denied_by"] != named and not any(row["unsure"][: row["decided_by"]]):
+            if row["denied_by"] != named and not any(number < row["decided_by"] for number in row["unknown_1"]):
                 judged.wrong.append(f"{where}, computed as denied by {named}")
 
 

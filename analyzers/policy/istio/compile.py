@@ -44,6 +44,7 @@ from analyzers.policy.istio.model import (
     AuthorizationPolicy,
     Matchers,
     Mesh,
+    RequestAuthentication,
     Rule,
     Via,
     When,
@@ -95,7 +96,9 @@ def program(
     return Program(tuple(steps), True)
 
 
-def applicable(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, via: Via = "sidecar") -> Formula:
+def applicable(
+    policy: AuthorizationPolicy | RequestAuthentication, workload: Workload, mesh: Mesh, via: Via = "sidecar"
+) -> Formula:
     """Whether the policy is one of the workload's; not known where its labels are not."""
     if via == "waypoint":
         return _at_waypoint(policy, workload, mesh)
@@ -113,7 +116,7 @@ def applicable(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, via:
     return Unknown(Field.LABELS) if selected is None else Constant(selected)
 
 
-def _at_waypoint(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Formula:
+def _at_waypoint(policy: AuthorizationPolicy | RequestAuthentication, workload: Workload, mesh: Mesh) -> Formula:
     """Waypoints look at what is attached to them, to their class or to the service, and at nothing else."""
     found: list[Formula] = []
     for ref in policy.targets:
@@ -208,7 +211,8 @@ def _operation(name: str, text: str) -> Formula:
             # Mere presence: no request gets as far as the policies without them.
             return TRUE
         case "hosts":
-            return _text(Field.HOST, text.lower())
+            # As the engine lowers hosts, and Envoy: of A to Z only.
+            return _text(Field.HOST, text.encode().lower().decode())
         case "methods":
             return _text(Field.METHOD, text)
         case "paths":

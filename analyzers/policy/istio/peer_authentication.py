@@ -8,6 +8,7 @@ Source: istio.io/api security/v1/peer_authentication.proto, pilot/pkg/security/a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,6 +33,7 @@ from analyzers.policy.workloads import Workload
 MODES = ("UNSET", "DISABLE", "PERMISSIVE", "STRICT")
 Mode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 _MAX_PORT = 65535
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ def read_peer_authentication(document: Value, namespace: str) -> PeerAuthenticat
     if "portLevelMtls" in fields:
         if not selector:
             fields["portLevelMtls"].refuse("modes of ports without a selector, expected a selector beside them")
-        for text, value in fields["portLevelMtls"].fields().items():
-            if not text.isdecimal() or not 0 < int(text) <= _MAX_PORT:
+        for text, value in fields["portLevelMtls"].entries().items():
+            if not _PORT.fullmatch(text) or int(text) > _MAX_PORT:
                 value.refuse(f"port {text[:20]!r}, expected a number of 1 to {_MAX_PORT}")
             ports[int(text)] = _mode(value)
     return PeerAuthentication(
@@ -107,35 +109,37 @@ def strict(documents: Sequence[PeerAuthentication], workload: Workload, mesh: Me
             above.append((level[0].mode, level[0].id))
     inherited, by = above[-1] if above else ("PERMISSIVE", "")
     found: list[Requirement] = []
-    undecided: Formula = Constant(True)
+    spared: list[Formula] = []
     for one in ordered:
         # A selector in the root namespace is not looked at.
         if not one.selector or one.namespace != workload.namespace or one.namespace == mesh.root_namespace:
             continue
         selected = workload.selected(lambda labels, one=one: one.selector.items() <= labels.items())
         applies = Unknown(Field.LABELS) if selected is None else Constant(selected)
-        found.extend(
-            Requirement(both([undecided, applies, ports]), said) for ports, said in _of_ports(one, inherited, by)
-        )
-        undecided = both([undecided, no(applies)])
-    if inherited == "STRICT":
-        found.append(Requirement(undecided, by))
+        own, others = _of_ports(one, inherited, by)
+        found.extend(Requirement(both([*spared, applies, ports]), said) for ports, said in own)
+        spared.append(no(both([applies, others])))
+        if selected:
+            break
+    else:
+        if inherited == "STRICT":
+            found.append(Requirement(both(spared), by))
     return [one for one in found if one.when != FALSE]
 
 
-def _of_ports(one: PeerAuthentication, inherited: Mode, by: str) -> Sequence[tuple[Formula, str]]:
+def _of_ports(one: PeerAuthentication, inherited: Mode, by: str) -> tuple[Sequence[tuple[Formula, str]], Formula]:
+    """Ports that take certificates only, each with the document that says so; and all others."""
     mode, said = (inherited, by) if one.mode == "UNSET" else (one.mode, one.id)
-    listed = {port: mode if own == "UNSET" else own for port, own in one.ports.items()}
-    own = [port for port, port_mode in listed.items() if port_mode == "STRICT" and one.ports[port] != "UNSET"]
-    found: list[tuple[Formula, str]] = [(_ports(own), one.id)] if own else []
-    if mode == "STRICT":
-        others = [port for port in listed if one.ports[port] != "UNSET"]
-        found.append((no(_ports(others)) if others else Constant(True), said))
-    return found
+    listed = {port: own for port, own in one.ports.items() if own != "UNSET"}
+    closed = _ports([port for port, own in listed.items() if own == "STRICT"])
+    if mode != "STRICT":
+        return [(closed, one.id)], no(closed)
+    opened = _ports([port for port, own in listed.items() if own != "STRICT"])
+    return [(closed, one.id), (no(opened), said)], opened
 
 
 def _ports(numbers: Sequence[int]) -> Formula:
-    return Ports(Field.DESTINATION_PORT, tuple((port, port) for port in sorted(numbers)))
+    return Ports(Field.DESTINATION_PORT, tuple((port, port) for port in sorted(numbers))) if numbers else FALSE
 
 
 WITHOUT_CERTIFICATE = Equals(Field.TLS, ("plaintext", "tls"))

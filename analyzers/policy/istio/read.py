@@ -5,7 +5,6 @@ Source of the rules: istio.io/api security/v1/authorization_policy.proto, pkg/co
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 
@@ -21,6 +20,7 @@ from analyzers.policy.istio.model import (
     When,
     positive,
 )
+from analyzers.policy.networks import read_network
 
 ACTIONS = ("ALLOW", "DENY", "AUDIT", "CUSTOM")
 SOURCE = (
@@ -181,13 +181,17 @@ def _source(value: Value, action: Action) -> Matchers:
             _check_service_accounts(fields[name])
         if bare == "trustDomains":
             for item in fields[name].items():
-                text = item.text()
-                if "/" in text or "*" in text[1:-1] or (text.count("*") > 1 and text != "*"):
-                    item.refuse(f"{item.shown}, expected a trust domain, with * at one of its ends at most")
+                _check_trust_domain(item)
         if bare in NETWORKS:
             for item in fields[name].items():
                 network(item)
     return found
+
+
+def _check_trust_domain(item: Value) -> None:
+    text = item.text()
+    if "/" in text or "*" in text[1:-1] or (text.count("*") > 1 and text != "*"):
+        item.refuse(f"{item.shown}, expected a trust domain, with * at one of its ends at most")
 
 
 def _check_service_accounts(value: Value) -> None:
@@ -250,6 +254,8 @@ def _condition(value: Value, action: Action) -> When:
                 network(item)
             if name == "destination.port":
                 port(item)
+            if name == "source.trustDomain":
+                _check_trust_domain(item)
     return When(name, values, not_values)
 
 
@@ -271,10 +277,8 @@ def network(item: Value) -> Network:
     Raises:
         BadPolicy: it is neither.
     """
-    try:
-        return ipaddress.ip_network(item.text(), strict=False)
-    except ValueError:
-        return item.refuse(f"{item.shown}, expected an address or a network such as 10.0.0.0/8")
+    found = read_network(item.text())
+    return found or item.refuse(f"{item.shown}, expected an address or a network such as 10.0.0.0/8")
 
 
 def check_path(item: Value) -> None:

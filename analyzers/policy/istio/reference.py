@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from analyzers.policy.decision import Call, Decision
-from analyzers.policy.istio.model import AuthorizationPolicy, Matchers, Mesh, Rule, TargetRef, Via, When
+from analyzers.policy.istio.model import (
+    AuthorizationPolicy,
+    Matchers,
+    Mesh,
+    RequestAuthentication,
+    Rule,
+    TargetRef,
+    Via,
+    When,
+)
 from analyzers.policy.kleene import Truth, all_of, any_of, opposite
 from analyzers.policy.workloads import Workload
 
@@ -58,7 +67,9 @@ def _first(matched: Sequence[tuple[AuthorizationPolicy, str, Truth]], verdict: L
     return certain[min(certain)] if certain else Decision(verdict)
 
 
-def applies(policy: AuthorizationPolicy, workload: Workload, mesh: Mesh, via: Via = "sidecar") -> Truth:
+def applies(
+    policy: AuthorizationPolicy | RequestAuthentication, workload: Workload, mesh: Mesh, via: Via = "sidecar"
+) -> Truth:
     """Whether the policy is one of the workload's."""
     if via == "waypoint":
         return any_of(_target_applies(target, policy, workload, mesh) for target in policy.targets)
@@ -81,7 +92,9 @@ def _all_or_none(selected: list[bool]) -> Truth:
     return selected[0] if selected and len(set(selected)) == 1 else None
 
 
-def _target_applies(target: TargetRef, policy: AuthorizationPolicy, workload: Workload, mesh: Mesh) -> Truth:
+def _target_applies(
+    target: TargetRef, policy: AuthorizationPolicy | RequestAuthentication, workload: Workload, mesh: Mesh
+) -> Truth:
     """Of a waypoint in the workload's namespace. Which one it is, is not known."""
     if target.kind == "GatewayClass":
         return target.name == "istio-waypoint" and policy.namespace == mesh.root_namespace
@@ -163,7 +176,7 @@ def _key_matches(key: str, text: str, policy: AuthorizationPolicy, mesh: Mesh, c
     if key in ("request.auth.audiences", "request.auth.presenter"):
         return _claim_matches(_attribute(call, key), text)
     if key.startswith("request.auth.claims"):
-        return None
+        return False if call.get("tokens") is False else None  # False: nobody looked at any
     if key.startswith("request.headers["):
         return _text_matches(_attribute(call, "request.headers." + key[len("request.headers[") : -1].lower()), text)
     return _text_matches(_attribute(call, key), text)
@@ -186,7 +199,7 @@ def _field_matches(field: str, text: str, policy: AuthorizationPolicy, mesh: Mes
         return _text_matches(call.get("method"), text)
     if field == "hosts":
         host = call.get("authority")
-        return None if host is None else _text_matches(host.lower(), text.lower())
+        return None if host is None else _text_matches(_lower(host), _lower(text))
     if field == "paths":
         path = call.get("path")
         if path is None:
@@ -353,3 +366,7 @@ def _with_stars(text: str, star: str) -> str:
 
 def _whole(pattern: str, text: str) -> bool:
     return re.fullmatch(pattern, text) is not None
+
+
+def _lower(text: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)

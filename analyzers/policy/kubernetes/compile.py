@@ -38,6 +38,8 @@ from analyzers.policy.selectors import Requirement, Selector
 from analyzers.policy.workloads import Cluster, Labels, Workload
 
 _NOT_KNOWN = Unknown(Field.LABELS)
+"""Of the destination."""
+_CALLER_NOT_KNOWN = Unknown(Field.SOURCE_LABELS)
 _ALL_PORTS = (1, 65535)
 
 
@@ -209,7 +211,7 @@ class _Callers:
         return either(
             [
                 _one_of(Field.SOURCE_WORKLOAD, selected),
-                both([no(_one_of(Field.SOURCE_WORKLOAD, others)), _NOT_KNOWN]),
+                both([no(_one_of(Field.SOURCE_WORKLOAD, others)), _CALLER_NOT_KNOWN]),
             ]
         )
 
@@ -280,7 +282,7 @@ def _selected(selector: Selector, name: str, namespaces: dict[str, Labels]) -> F
 def _by_name(one: Requirement) -> Formula:
     """A requirement on a namespace that the inventory does not know."""
     if one.key != NAME_LABEL:
-        return _NOT_KNOWN
+        return _CALLER_NOT_KNOWN
     match one.operator:
         case "In":
             return Equals(Field.SOURCE_NAMESPACE, one.values)

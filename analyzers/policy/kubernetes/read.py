@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from analyzers.policy.documents import Value
 from analyzers.policy.formula import Network
 from analyzers.policy.kubernetes.model import Block, Document, NetworkPolicy, Peer, Port, Protocol, Rule
+from analyzers.policy.networks import read_network
 from analyzers.policy.selectors import Selector, read_selector
 
 PROTOCOLS: Mapping[str, Protocol] = {"TCP": "TCP", "UDP": "UDP", "SCTP": "SCTP"}
@@ -20,7 +21,6 @@ MAX_NAME, MAX_PORT = 253, 65535
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
-_CIDR = re.compile(r"[0-9A-Fa-f:.]+/(?:0|[1-9][0-9]{0,2})")
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
@@ -44,7 +44,7 @@ def read_network_policy(document: Value, namespace: str) -> NetworkPolicy:
     return NetworkPolicy(
         namespace=_namespace(own) if own else namespace,
         name=_name(named),
-        pods=read_selector(fields["podSelector"]) if "podSelector" in fields else Selector(),
+        pods=_selector(fields, "podSelector") or Selector(),
         ingress=ingress if "Ingress" in types else None,
         egress=egress if "Egress" in types else None,
     )
@@ -94,14 +94,19 @@ def _items(fields: Mapping[str, Value], name: str) -> Sequence[Value]:
     return fields[name].items() if name in fields else []
 
 
+def _selector(fields: Mapping[str, Value], name: str) -> Selector | None:
+    # To Go's decoder a label that is null is one with an empty value.
+    return read_selector(fields[name], null="") if name in fields else None
+
+
 def _peer(value: Value) -> Peer:
     fields = {} if value.is_null else value.fields("podSelector", "namespaceSelector", "ipBlock")
     if not fields:
         value.refuse("an empty item, expected podSelector, namespaceSelector or ipBlock")
     if "ipBlock" not in fields:
         return Peer(
-            pods=read_selector(fields["podSelector"]) if "podSelector" in fields else None,
-            namespaces=read_selector(fields["namespaceSelector"]) if "namespaceSelector" in fields else None,
+            pods=_selector(fields, "podSelector"),
+            namespaces=_selector(fields, "namespaceSelector"),
         )
     if len(fields) > 1:
         value.refuse("ipBlock beside a selector, expected either")
@@ -121,16 +126,10 @@ def _block(value: Value) -> Block:
 
 
 def _network(value: Value) -> Network:
-    """A network in CIDR form; bits beyond its length are let go.
-
-    Leading zeros are refused though older API servers let them pass: programs disagree whether 010 is eight or ten.
-    """
+    """A network in CIDR form; bits beyond its length are let go."""
     text = value.text()
-    try:
-        # Python also knows masks and zones, of which Kubernetes knows nothing.
-        found = ipaddress.ip_network(text, strict=False) if _CIDR.fullmatch(text) else None
-    except ValueError:
-        found = None
+    # Older API servers let leading zeros pass; they are refused here.
+    found = read_network(text) if "/" in text else None
     if found is None:
         value.refuse(f"{value.shown}, expected a network such as 10.0.0.0/8 or 2001:db8::/32")
     if isinstance(found, ipaddress.IPv6Network) and found.subnet_of(_MAPPED):

@@ -9,7 +9,8 @@ from typing import cast
 
 from analyzers.policy.documents import Value, read_documents
 from analyzers.policy.linkerd.model import DEFAULT_POLICIES, DefaultPolicy, Settings
-from analyzers.policy.linkerd.references import named, network, text_or
+from analyzers.policy.linkerd.references import named, text_or
+from analyzers.policy.networks import read_network
 
 NAME = "linkerd-config"
 _EMPTY = Settings()
@@ -38,7 +39,7 @@ def read_config_map(document: Value, namespace: str) -> Settings | None:
     return Settings(
         default_policy=cast(DefaultPolicy, said) if said else _EMPTY.default_policy,
         cluster_networks=tuple(
-            network(one) or (networks or root).refuse(f"{one[:60]!r}, expected networks such as 10.0.0.0/8")
+            read_network(one) or (networks or root).refuse(f"{one[:60]!r}, expected networks such as 10.0.0.0/8")
             for one in cidrs
         )
         or _EMPTY.cluster_networks,

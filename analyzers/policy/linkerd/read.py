@@ -32,7 +32,8 @@ from analyzers.policy.linkerd.model import (
     Target,
 )
 from analyzers.policy.linkerd.read_routes import read_grpc_route, read_http_route
-from analyzers.policy.linkerd.references import created, named, network, reference, spec_of, text_or
+from analyzers.policy.linkerd.references import created, named, reference, spec_of, text_or
+from analyzers.policy.networks import read_network
 from analyzers.policy.selectors import read_selector
 
 TARGETS: Mapping[tuple[str, str], Target] = {
@@ -80,7 +81,8 @@ def read_server(document: Value, namespace: str) -> Server:
         port=port.text() if port.is_text else port.integer(1, 65535),
         protocol=protocol,
         access=access,
-        labels=tuple(sorted(labels.text_map().items())) if labels else (),
+        # Metadata is of Kubernetes' own kinds, whatever the document is.
+        labels=tuple(sorted(labels.text_map(null="").items())) if labels else (),
         created=created(document),
     )
 
@@ -251,7 +253,9 @@ def _covers(whole: Network, part: Network) -> bool:
 
 
 def _network(value: Value) -> Network:
-    return network(value.text()) or value.refuse(f"{value.shown}, expected an address or a network such as 10.0.0.0/8")
+    return read_network(value.text()) or value.refuse(
+        f"{value.shown}, expected an address or a network such as 10.0.0.0/8"
+    )
 
 
 KINDS: Mapping[tuple[str, str], Callable[[Value, str], Document | None]] = {

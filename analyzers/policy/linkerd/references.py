@@ -1,14 +1,11 @@
-"""Who a document is, whom it refers to, and networks."""
+"""Who a document is, and whom it refers to."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from analyzers.policy.documents import Value
-from analyzers.policy.formula import Network
 
 _CORE = ("", "core")
 
@@ -66,12 +63,3 @@ def spec_of(document: Value) -> Value:
 def text_or(value: Value | None, default: str) -> str:
     """The text, or `default` where there is none, or an empty one."""
     return (value.text() if value else "") or default
-
-
-def network(text: str) -> Network | None:
-    """An address, or a network in CIDR form, whose bits beyond its length are let go; None where it is neither."""
-    try:
-        # Netmasks and zones are Python's, not Linkerd's.
-        return ipaddress.ip_network(text, strict=False) if re.fullmatch(r"[^/%]+(?:/\d{1,3})?", text) else None
-    except ValueError:
-        return None

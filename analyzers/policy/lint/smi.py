@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from analyzers.policy.lint.model import Check, Remark, Subject, shown
-from analyzers.policy.smi.model import HTTP, TCP, HTTPRouteGroup, MeshConfig, TCPRoute, TrafficTarget
+from analyzers.policy.settings_document import MeshSettings
+from analyzers.policy.smi.model import HTTP, TCP, HTTPRouteGroup, MeshConfig, Settings, TCPRoute, TrafficTarget
 
 PERMISSIVE = Check("permissive-mode", "error", "a mesh in permissive mode, beside TrafficTargets")
 ANY_SOURCE = Check("any-source", "warning", "a TrafficTarget without sources")
@@ -24,6 +25,7 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
     }
     tcp = {(one.model.namespace, one.model.name) for one in subjects if isinstance(one.model, TCPRoute)}
     targets = [one for one in subjects if isinstance(one.model, TrafficTarget)]
+    configured = any(isinstance(one.model, MeshConfig) for one in subjects)
     yield from _not_paired(targets)
     for subject in subjects:
         match subject.model:
@@ -32,6 +34,10 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
                     PERMISSIVE,
                     "spec.traffic.enablePermissiveTrafficPolicyMode",
                     "everybody is let in and no TrafficTarget is looked at: write false",
+                )
+            case MeshSettings(smi=Settings(permissive=True)) if targets and not configured:
+                yield subject.remark(
+                    PERMISSIVE, "smi.permissive", "everybody is let in and no TrafficTarget is looked at: write false"
                 )
             case TrafficTarget():
                 yield from _target(subject, subject.model, groups, tcp)

@@ -96,7 +96,7 @@ def _match(value: Value) -> Match:
     methods = [item.one_of(*METHODS) for item in fields["methods"].items()] if "methods" in fields else []
     headers: dict[str, str] = {}
     for item in fields["headers"].items() if "headers" in fields else ():
-        headers.update({name: checked(regex) for name, regex in item.fields().items()})
+        headers.update({name: checked(regex) for name, regex in item.entries().items()})
     return Match(
         name=_needed(value, fields, "name").text(),
         path=(checked(path) if path else "") or ANY_PATH,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyzers.policy.engines import Place
-from analyzers.policy.judge import Group, Window, arrived
+from analyzers.policy.groups import Group, Window, arrived
 from analyzers.policy.judging import Interval, prepare
 from analyzers.policy.nodes import ENDS, Nodes
 from analyzers.policy.places import COLUMNS
@@ -124,7 +124,7 @@ def _tried(window: Window, group: Group, sources: Sequence[str]) -> Sequence[dic
     named, owner = f"startsWith(tried_source, {mark})", f"substring(tried_source, {len(WORKLOAD) + 1})"
     as_caller = (
         f"if({named}, '', tried_source) AS source_principal, if(tried_source = '', 'plaintext', 'mtls') AS tls, "
-        f"bitOr(logged, toUInt64({1 << LOGGED_BIT['source_principal']})) AS logged, "
+        f"bitOr(logged, toUInt64({1 << LOGGED_BIT['source_principal'] | 1 << LOGGED_BIT['tls']})) AS logged, "
         f"if({named}, splitByChar('/', {owner})[1], '') AS source_namespace, "
         f"if({named}, splitByChar('/', {owner})[2], '') AS source_workload"
     )

@@ -19,6 +19,7 @@ from analyzers.policy.errors import BadPolicy
 from analyzers.policy.judge import Wanted
 from analyzers.policy.judging import Interval, Progress, bounds, over, prepare
 from analyzers.policy.nodes import ENDS, Nodes
+from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.suggest.learn import MAKERS, Learnt, as_yaml, learn
 from analyzers.policy.suggest.observed import Flags, read_flags, read_observed
 from analyzers.policy.suggest.openness import Openness, openness
@@ -149,6 +150,7 @@ def suggest(
     namespaces: Collection[str] = (),
     holdout: float = HOLDOUT,
     progress: Progress | None = None,
+    settings: PolicySet | None = None,
 ) -> Suggestion:
     """Policies of engine `of`, learnt from the calls of [since, until) but for the last part.
 
@@ -156,6 +158,7 @@ def suggest(
         of: one of `MAKERS`.
         namespaces: of destinations; none = all.
         holdout: share of the window that is held out, 0 to `MAX_HOLDOUT`.
+        settings: MeshSettings, by which the policies are tried; None = nothing is told.
 
     Raises:
         storage.errors.StorageError: the engine cannot answer.
@@ -169,7 +172,7 @@ def suggest(
     flags = read_flags(engine, start, end)
     observed = read_observed(engine, start, cut, flags)
     learnt = learn(of, observed, namespaces)
-    policies = learnt.policies()
+    policies = learnt.policies().with_settings(settings or PolicySet())
     nodes = Nodes(engine)
     return Suggestion(
         learnt,
@@ -192,7 +195,7 @@ def _tried(engine: Engine, interval: Interval, flags: Flags, nodes: Nodes, progr
     judging = prepare(engine, [interval], ungoverned=True)
     legitimate, unknown = 0, 0
     broken: Counter[tuple[str, str, str, str]] = Counter()
-    for rows, _ in over(judging, _CALLS, progress):
+    for _, rows, _ in over(judging, _CALLS, progress):
         for row in rows:
             source, destination = nodes.ends(row)
             principal = row["source_principal"]

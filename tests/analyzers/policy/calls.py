@@ -24,6 +24,7 @@ def row(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
         address = ipaddress.ip_address(given[name])
         mapped = f"::ffff:{address}" if address.version == 4 else str(address)
         given[name] = ipaddress.IPv6Address(mapped).packed
+    told = {*given, *(["tls"] if call.get("tls") not in (None, "unknown") else [])}
     return {
         "ts": at(0),
         "received_at": at(0),
@@ -31,7 +32,7 @@ def row(number: int, call: Mapping[str, Any]) -> dict[str, Any]:
         "tls": call.get("tls") or "unknown",
         "protocol": "tcp" if call["transport"] == "tcp" else "http",
         "attributes": dict(call["attributes"]),
-        "logged": sum(1 << LOGGED_BIT[name] for name in given if name in LOGGED_BIT),
+        "logged": sum(1 << LOGGED_BIT[name] for name in told if name in LOGGED_BIT),
         **given,
     }
 

@@ -260,10 +260,13 @@ def test_counts_are_those_of_single_calls_however_they_are_grouped(
 
     assert counted() == expected
     before = whatif(engine, found).to_document()
-    monkeypatch.setattr(judge, "MOST_INPUTS", 0)
-    assert counted() == expected
-    after = whatif(engine, found).to_document()
-    assert [{**one, "samples": []} for one in after["changes"]] == [{**one, "samples": []} for one in before["changes"]]
+    for name, small in (("SHARED", 1), ("MOST_TEXT", 1), ("BITS", 3), ("MOST_BITS", 0)):
+        monkeypatch.setattr(judge, name, small)
+        assert counted() == expected
+        after = whatif(engine, found).to_document()
+        assert [{**one, "samples": []} for one in after["changes"]] == [
+            {**one, "samples": []} for one in before["changes"]
+        ]
 
 
 def brief(changes: Sequence[Change]) -> list[tuple[Any, ...]]:

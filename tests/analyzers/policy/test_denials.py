@@ -257,6 +257,34 @@ def test_the_provider_of_an_external_authorization(engine: Engine) -> None:
     assert {(one.policy, one.provider) for one in denials(engine)} == {("api-callers", "opa"), (None, None)}
 
 
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (RBAC.format(ISTIO), ("rbac", "shop", "api-callers", "2", None)),
+        (RBAC.format("none"), ("rbac", None, None, None, "no_allow")),
+        ("jwt_authn_access_denied{Jwt_is_missing}", ("jwt", None, None, None, "Jwt_is_missing")),
+        ("", ("unnamed", None, None, None, None)),
+    ],
+)
+@pytest.mark.parametrize("stated", [{}, {"denied_by": ""}, {"denied_by": None}])
+def test_a_stated_refusal_has_the_policy_of_its_details(
+    engine: Engine, details: str, expected: tuple[Any, ...], stated: dict[str, Any]
+) -> None:
+    stated = {"ts": lines.rfc3339(at(1)), "verdict": "denied", "destination_service": "api", **stated}
+    ingested(engine, [json.dumps({**stated, "mesh": "istio", "status": 403, "response_details": details})])
+    (one,) = denials(engine)
+    assert (one.kind, one.policy_namespace, one.policy, one.rule, one.reason) == expected
+
+
+def test_a_stated_policy_stands_beside_other_details(engine: Engine) -> None:
+    said = {"destination_service": "api", "verdict": "denied", "denied_by": "mine", "mesh": "istio"}
+    ingested(
+        engine, [json.dumps({"ts": lines.rfc3339(at(1)), **said, "response_details": "jwt_authn_access_denied{x}"})]
+    )
+    (one,) = denials(engine)
+    assert one.policy == "mine"
+
+
 # What counts once.
 
 

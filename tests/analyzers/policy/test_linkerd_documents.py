@@ -232,6 +232,13 @@ def test_a_route_that_its_server_does_not_take(status: str, servers: tuple[str, 
         ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/8, except: ['::1']}]}", "lies outside of 10.0.0.0/8"),
         ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/8, except: [10.0.0.0/8]}]}", "is all of 10.0.0.0/8"),
         ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/255.0.0.0}]}", "expected an address or a network"),
+        ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/0.255.255.255}]}", "expected an address or a network"),
+        ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/08}]}", "expected an address or a network"),
+        ("NetworkAuthentication", "{networks: [{cidr: 010.0.0.0/8}]}", "expected an address or a network"),
+        ("NetworkAuthentication", "{networks: [{cidr: 'fe80::1%eth0'}]}", "expected an address or a network"),
+        ("Server", "{podSelector: {matchLabels: {app: }}, port: 80}", "app: a label without a value, expected one"),
+        ("Server", "{podSelector: {}, port: 08}", "port: 08, expected a whole number of 1 to 65535"),
+        ("Server", "{podSelector: {}, port: 010}", "port: 010, expected a whole number of 1 to 65535, in plain digits"),
         ("MeshTLSAuthentication", "{}", "spec: nobody in it, expected identities or identityRefs"),
         ("MeshTLSAuthentication", "{identities: []}", "nobody in it"),
         ("MeshTLSAuthentication", "{identities: [a b]}", "identities[0]: 'a b', expected a name such as *.shop"),
@@ -316,6 +323,11 @@ def test_what_linkerd_refuses_is_refused(kind: str, spec: str, why: str) -> None
         read(document(kind, "x", spec, GATEWAY if kind == "GRPCRoute" else "policy.linkerd.io"))
     message = str(refused.value)
     assert message.startswith("p.yaml: line ") and why in message and "\n" not in message
+
+
+def test_a_label_of_a_server_that_is_null_has_an_empty_value() -> None:
+    (server,) = read(document("Server", "x", "{podSelector: {}, port: 80}", labels={"tier": None, "app": "a"}))
+    assert isinstance(server, Server) and server.labels == (("app", "a"), ("tier", ""))
 
 
 def test_several_authentications_of_a_kind_are_refused() -> None:

@@ -93,6 +93,15 @@ def test_defaults_are_those_of_the_api(
     assert (found.namespace, found.pods, found.ingress, found.egress) == ("shop", Selector(), ingress, egress)
 
 
+def test_a_label_that_is_null_has_an_empty_value() -> None:
+    # Go decodes it so; left out, the selector would take every pod.
+    found = spec("{podSelector: {matchLabels: {app: }, matchExpressions: [{key: b, operator: In, values: [~, c]}]}}")
+    assert found.pods == Selector((Requirement("app", "In", ("",)), Requirement("b", "In", ("", "c"))))
+    assert found.pods({"app": "", "b": "c"}) and not found.pods({"app": "web", "b": "c"}) and not found.pods({"b": "c"})
+    (peer,) = spec("{ingress: [{from: [{namespaceSelector: {matchLabels: {team: null}}}]}]}").ingress[0].peers  # pyright: ignore[reportOptionalSubscript]
+    assert peer.namespaces == Selector((Requirement("team", "In", ("",)),))
+
+
 def test_no_spec_isolates_every_pod() -> None:
     assert read("metadata: {name: p}") == NetworkPolicy("shop", "p", Selector(), (), None)
 
@@ -135,6 +144,8 @@ def test_no_spec_isolates_every_pod() -> None:
         ),
         ("{ingress: [{ports: [{port: 0}]}]}", "port: 0, expected a whole number of 1 to 65535"),
         ("{ingress: [{ports: [{port: 65536}]}]}", "port: 65536, expected a whole number"),
+        ("{ingress: [{ports: [{port: 0o17}]}]}", "port: 0o17, expected a whole number"),
+        ("{ingress: [{ports: [{port: 08}]}]}", "port: 08, expected a whole number"),
         ("{ingress: [{ports: [{port: 8.5}]}]}", "port: 8.5, expected a whole number"),
         ("{ingress: [{ports: [{port: HTTP}]}]}", "'HTTP', expected"),
         ("{ingress: [{ports: [{port: a--b}]}]}", "'a--b', expected"),
@@ -146,7 +157,6 @@ def test_no_spec_isolates_every_pod() -> None:
         ("{ingress: [{ports: [{port: 80, endPort: http}]}]}", "endPort: 'http', expected a whole number"),
         ("{ingress: [{ports: [{port: 80, protocol: tcp}]}]}", "protocol: 'tcp', expected TCP, UDP or SCTP"),
         ("{ingress: [{ports: [{port: 80, protocol: ''}]}]}", "protocol: '', expected TCP, UDP or SCTP"),
-        ("{podSelector: {matchLabels: {app: }}}", "spec.podSelector.matchLabels: a label without a value"),
         ("{podSelector: {matchLabels: {app: 1}}}", "spec.podSelector.matchLabels.app: 1, expected text"),
         ("{podSelector: {matchLabels: {'a b': c}}}", "expected the name of a label"),
         ("{podSelector: {matchExpressions: [{key: a, operator: Is, values: [b]}]}}", "'Is', expected In, NotIn"),
@@ -231,7 +241,7 @@ def test_ten_thousand_rules_are_compiled() -> None:
             (
                 Equals(Field.SOURCE_NAMESPACE, ("shop",)),
                 # Callers that the inventory does not know may bear the label too.
-                Or((Equals(Field.SOURCE_WORKLOAD, ("shop/web",)), Unknown(Field.LABELS))),
+                Or((Equals(Field.SOURCE_WORKLOAD, ("shop/web",)), Unknown(Field.SOURCE_LABELS))),
                 Ports(Field.DESTINATION_PORT, ((9_999, 9_999),)),
             )
         ),

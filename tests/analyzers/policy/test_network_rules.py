@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from analyzers.policy.documents import read_documents
+from analyzers.policy.formula import Field
 from analyzers.policy.kubernetes.compile import program
 from analyzers.policy.kubernetes.model import NetworkPolicy
 from analyzers.policy.kubernetes.read import read_network_policy
 from analyzers.policy.kubernetes.reference import decide
+from analyzers.policy.sql import verdict
 from analyzers.policy.workloads import Cluster, Workload
 from storage.engine import Engine
 from tests.analyzers.policy.calls import insert_calls
@@ -253,6 +255,26 @@ def test_what_is_not_known(
     engine: Engine, specs: list[str], call: dict[str, Any], destination: Workload, expected: Said
 ) -> None:
     assert judged(engine, policies(*specs), call, destination) == expected
+
+
+@pytest.mark.parametrize(
+    ("specs", "call", "destination", "expected"),
+    [
+        ([FROM_WEB], {**CALL, "source_workload": "new"}, ORDERS, {Field.SOURCE_LABELS}),
+        ([FROM_WEB], by(GHOST), ORDERS, {Field.SOURCE_LABELS}),
+        (["bank|{podSelector: {}, policyTypes: [Egress]}"], by(""), ORDERS, {Field.SOURCE_NAMESPACE}),
+        ([f"{{ingress: [{{from: [{{{TEAM_B}}}]}}]}}"], by("dmz"), ORDERS, {Field.SOURCE_LABELS}),
+        (["{podSelector: {matchLabels: {app: orders}}}"], CALL, NOBODY, {Field.LABELS}),
+        (["{ingress: [{ports: [{port: http}]}]}"], CALL, NOBODY, {Field.LABELS}),
+    ],
+)
+def test_whose_labels_are_missing(
+    engine: Engine, specs: list[str], call: dict[str, Any], destination: Workload, expected: set[Field]
+) -> None:
+    insert_calls(engine, [call])
+    told = verdict(program(policies(*specs), destination, CLUSTER, "http"))
+    (row,) = engine.query(told.each("request_id", "calls"), told.parameters).to_pylist()
+    assert row["allowed"] is None and {told.fields[at - 1] for at in row["missing"]} == expected
 
 
 def test_without_an_inventory_names_of_namespaces_still_tell(engine: Engine) -> None:

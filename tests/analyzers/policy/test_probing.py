@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from analyzers.policy.analysis import policy_findings
 from analyzers.policy.denials import denials
 from analyzers.policy.probing import MOST_CALLS, MOST_TARGETS, QUIET, WINDOW, RepeatedDenials, repeated_denials
 from collector.identity.socket_addresses import ip_bytes
@@ -61,6 +62,13 @@ def test_a_scan_over_many_operations(engine: Engine) -> None:
     assert (found.first_seen, found.last_seen) == (at(0), at(160))
     assert found.request_ids == [f"r-{number:02}" for number in range(5)]
     assert [row["ts"] for row in evidence(engine, found)] == [at(20 * number) for number in range(9)]
+
+
+def test_as_a_finding_it_says_what_made_its_score(engine: Engine) -> None:
+    insert_calls(engine, [refused(20 * number, number) for number in range(9)])
+    (found,) = policy_findings(engine)
+    assert found.title == f"{spiffe('scan')} was refused 9 times, at 9 operations of one service"
+    assert found.details["densest ten minutes"] == "9 refused calls, 9 targets"
 
 
 def test_a_scan_over_many_callees_and_ports(engine: Engine) -> None:

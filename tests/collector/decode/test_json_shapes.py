@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.decode.json_object import read_object
-from collector.decode.json_shapes import Refused, Shape, one_by_one, shapes
+from collector.decode.json_shapes import Refused, Shape, Wanted, one_by_one, shapes
 from collector.decode.json_template import QuotedLines, Template
 from collector.decode.limits import DEFAULT_LIMITS, Limits
 from collector.decode.spans import Spans
 
-KNOWN = {"line": frozenset({"a", "b", "n", "o", "known_longer_key"})}
+WANTED = {"line": Wanted(frozenset({"a", "b", "n", "o", "known_longer_key"}), telling=("x.", 'k"'))}
 
 
 def classify(keys: Any) -> str:
@@ -44,12 +44,12 @@ def rows_of(groups: list[Shape], refused: Refused) -> dict[int, Any]:
 
 
 def fast(lines: list[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[int, Any]:
-    return rows_of(*shapes(Spans.of(pa.array(lines, pa.binary())), classify, KNOWN, limits))
+    return rows_of(*shapes(Spans.of(pa.array(lines, pa.binary())), classify, WANTED, limits))
 
 
 def slow(lines: list[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[int, Any]:
     text = pa.array(lines, pa.binary())
-    return rows_of(*one_by_one(text, np.arange(len(lines)), classify, KNOWN, limits))
+    return rows_of(*one_by_one(text, np.arange(len(lines)), classify, WANTED, limits))
 
 
 text_values = st.one_of(
@@ -114,9 +114,16 @@ def test_a_neighbour_changes_nothing(lines: list[bytes], hostile: bytes) -> None
     assert {row - 1: value for row, value in together.items() if row} == alone
 
 
+def test_null_of_a_telling_key_is_the_empty_text_and_of_others_nothing() -> None:
+    lines = [b'{"a":"1","x.y":null,"other":null}', b'{"a":"2","x.y":"-","xy":null}', b'{"a":"3","x":null}']
+    expected = {0: {"x.y": ""}, 1: {"x.y": "-"}, 2: {}}
+    assert {row: extra for row, (_, extra) in fast(lines).items()} == expected
+    assert {row: extra for row, (_, extra) in slow(lines).items()} == expected
+
+
 def test_no_line_of_one_shape_takes_the_slow_way() -> None:
     lines = [f'{{"a":"v{i}","b":null,"n":{i * 7 % 1000},"o":"q\\"{i}\\\\"}}'.encode() for i in range(40_000)]
-    groups, refused = shapes(Spans.of(pa.array(lines, pa.binary())), classify, KNOWN, DEFAULT_LIMITS)
+    groups, refused = shapes(Spans.of(pa.array(lines, pa.binary())), classify, WANTED, DEFAULT_LIMITS)
     assert not refused
     assert len(groups) == 1
     assert groups[0].rows.tolist() == list(range(40_000))

@@ -181,6 +181,21 @@ def test_json_extra_keys_become_attributes() -> None:
     assert operators_of(samples.OSM)[0]["attributes"] == [("time_to_first_byte", "504")]
 
 
+ASKED = ("request.headers.x-team", "request.auth.presenter", "downstream_peer_fingerprint_256", "experimental.a[b]")
+
+
+def test_what_is_absent_of_what_policies_ask_about_is_kept_as_empty() -> None:
+    lines = [
+        json.dumps({**samples.JSON_RECORD, **dict.fromkeys(ASKED, value), "tenant": None}) for value in (None, "-", "x")
+    ]
+    # Escapes that no template expresses: a line that is read alone.
+    alone = json.dumps({**samples.JSON_RECORD, "user_agent": "\u00e9", **dict.fromkeys(ASKED)})
+    rows = operators_of("\n".join([*lines, alone]))
+    assert [dict(row["attributes"]) for row in rows] == [dict.fromkeys(ASKED, value) for value in ("", "-", "x", "")]
+    without = operators_of(json.dumps(samples.JSON_RECORD))[0]
+    assert without["attributes"] == []
+
+
 def test_json_values_as_text() -> None:
     record = {key: None if value is None else str(value) for key, value in samples.JSON_RECORD.items()}
     text, typed = operators_of(json.dumps(record), samples.JSON)
@@ -203,6 +218,7 @@ def test_json_values_as_text() -> None:
         ("upstream_request_attempt_count", "3", "attempt_count", 3),
         ("upstream_request_attempt_count", 99999999, "attempt_count", 65535),
         ("downstream_tls_version", "TLSv1.3", "downstream_tls_version", "TLSv1.3"),
+        ("DOWNSTREAM_TLS_CIPHER", "AES128-GCM-SHA256", "downstream_tls_cipher", "AES128-GCM-SHA256"),
         ("access_log_type", "DownstreamStart", "access_log_type", "DownstreamStart"),
     ],
 )

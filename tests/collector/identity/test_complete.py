@@ -137,7 +137,9 @@ def test_a_pod_that_is_a_gateway_turns_its_lines() -> None:
     assert end(found, "source")[:2] == ["istio-system", "gate"]
     assert (found["source_ip"], found["source_port"]) == ("203.0.113.7", 5555)
     # The same when its addresses alone had told so, and when it reached no upstream.
-    kept = {"logged": 0, "attributes": [("x_forwarded_for", "203.0.113.7")]}
+    # A line that tells so itself also keeps to which of the gateway's ports its client came.
+    told = [("x_forwarded_for", "203.0.113.7"), ("downstream_local_address", "10.0.0.9:8443")]
+    kept = {"logged": 0, "attributes": told}
     assert proxied(**line, x_forwarded_for="203.0.113.7") | {"logged": 0} == found | kept
     unreached = proxied(**line | {"upstream_local_address": None, "upstream_host": None, "response_code": 503})
     assert (unreached["reporter"], end(unreached, "source")[1]) == ("gateway", "gate")

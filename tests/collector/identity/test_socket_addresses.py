@@ -24,7 +24,7 @@ def slow(text: str | None) -> tuple[str, int]:
     """What one socket address says."""
     text = text or ""
     head, colon, tail = text.rpartition(":")
-    if not colon or (":" in head and not head.endswith("]") and "/" not in head):
+    if not colon or (":" in head and not head.endswith("]") and not set("/.") & set(head)):
         head, tail = text, ""
     port = int(tail) if re.fullmatch(r"[0-9]{1,5}", tail) else 0
     return ip_text(ip_bytes(head)), port if port < 65536 else 0
@@ -46,6 +46,13 @@ def slow(text: str | None) -> tuple[str, int]:
         ("10.0.0.1:-1", ("10.0.0.1", 0)),
         ("10.0.0.1:٣", ("10.0.0.1", 0)),
         ("::ffff:10.0.0.1", ("10.0.0.1", 0)),
+        ("::ffff:10.0.0.1:80", ("10.0.0.1", 80)),
+        ("[::ffff:10.0.0.1]", ("10.0.0.1", 0)),
+        ("[::ffff:10.0.0.1]:80", ("10.0.0.1", 80)),
+        ("[::FFFF:a00:1]:80", ("10.0.0.1", 80)),
+        ("0:0:0:0:0:ffff:10.0.0.1", ("10.0.0.1", 0)),
+        ("[::1]:80", ("::1", 80)),
+        ("[fe80::1%eth0]:80", ("fe80::1", 80)),
         ("1" * 200, ("", 0)),
         (None, ("", 0)),
     ],

@@ -228,12 +228,72 @@ def test_another_services_sni_does_not_rename_the_pod() -> None:
         ({"downstream_tls_version": "TLSv1.3", "downstream_peer_uri_san": None, "requested_server_name": None}, "tls"),
         ({"downstream_tls_version": "TLSv1.3", "requested_server_name": None}, "unknown"),
         ({"downstream_tls_version": None, "downstream_peer_uri_san": None}, "plaintext"),
+        ({"downstream_tls_cipher": None}, "plaintext"),
+        ({"downstream_tls_cipher": "AES128-GCM-SHA256", "requested_server_name": None}, "unknown"),
+        ({"downstream_tls_cipher": "AES128-GCM-SHA256", "downstream_peer_uri_san": None}, "tls"),
+        ({"downstream_tls_cipher": "x", "downstream_tls_version": None, "downstream_peer_uri_san": None}, "tls"),
         ({}, "unknown"),
     ],
 )
 def test_how_an_inbound_connection_was_secured(carried: Row, tls: str) -> None:
     line = {name: value for name, value in INBOUND.items() if name != "requested_server_name"}
     assert one(**line, **carried)["tls"] == tls
+
+
+@pytest.mark.parametrize(
+    ("carried", "tls", "told"),
+    [
+        ({"requested_server_name": None}, "plaintext", False),
+        ({"requested_server_name": None, "downstream_peer_uri_san": None}, "plaintext", True),
+        ({"requested_server_name": None, "downstream_tls_version": None}, "plaintext", True),
+        ({"requested_server_name": None, "downstream_tls_cipher": None}, "plaintext", True),
+        ({"requested_server_name": "outbound_.80_._.b.shop.svc.cluster.local"}, "mtls", True),
+        ({}, "unknown", False),
+    ],
+)
+def test_an_absent_server_name_alone_does_not_say_that_a_call_came_in_plaintext(
+    carried: Row, tls: str, told: bool
+) -> None:
+    line = {name: value for name, value in INBOUND.items() if name != "requested_server_name"}
+    found = one(**line, **carried)
+    assert (found["tls"], "tls" in logged_fields(found["logged"])) == (tls, told)
+
+
+WEB = "spiffe://cluster.local/ns/web/sa/front"
+
+
+@pytest.mark.parametrize(
+    ("names", "attributes"),
+    [
+        (WEB, []),
+        (f"urn:uuid:1,{WEB},spiffe://other/x", [f"urn:uuid:1,{WEB},spiffe://other/x"]),
+        (f"front.web.example,{WEB}", [f"front.web.example,{WEB}"]),
+        (",".join([*[f"https://{number}.example" for number in range(200)], WEB]), None),
+    ],
+)
+def test_of_several_names_the_spiffe_one_is_the_principal_and_all_are_kept(
+    names: str, attributes: list[str] | None
+) -> None:
+    found = one(**INBOUND, downstream_peer_uri_san=names)
+    assert (found["source_principal"], found["source_namespace"], found["tls"]) == (WEB, "web", "mtls")
+    if attributes is not None:
+        assert found.get("attributes", []) == [("downstream_peer_uri_san", text) for text in attributes]
+
+
+def test_a_gateways_line_keeps_how_its_client_came() -> None:
+    line = OUTBOUND | {"downstream_local_address": "10.0.0.9:8443", "downstream_tls_version": "TLSv1.3"}
+    client = {"downstream_peer_uri_san": "spiffe://partner.example/client"}
+    found = dict(one(**line, **client, **GATEWAY_POD)["attributes"])
+    assert found == {"downstream_local_address": "10.0.0.9:8443", "downstream_tls_version": "TLSv1.3", **client}
+    # In plaintext, which is known; and of what is not logged nothing is.
+    plain = OUTBOUND | {"downstream_local_address": "10.0.0.9:8080", "downstream_tls_version": None}
+    found = dict(one(**plain, downstream_peer_uri_san=None, **GATEWAY_POD)["attributes"])
+    absent = {"downstream_tls_version": "", "downstream_peer_uri_san": ""}
+    assert found == {"downstream_local_address": "10.0.0.9:8080", **absent}
+    bare = {name: value for name, value in OUTBOUND.items() if name != "downstream_local_address"}
+    assert "attributes" not in one(**bare, **GATEWAY_POD)
+    # A sidecar's own columns say it all.
+    assert "attributes" not in one(**OUTBOUND | {"downstream_local_address": "10.0.0.9:8080"})
 
 
 @pytest.mark.parametrize(

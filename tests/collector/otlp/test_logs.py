@@ -133,6 +133,20 @@ def test_labels_beside_a_text_body_stand_in_for_what_the_line_lacks() -> None:
     assert rows[1]["user_agent"] == "curl/7.73.0"
 
 
+def test_labels_that_policies_ask_about_are_kept_where_they_are_absent() -> None:
+    labels = {
+        "request.headers.x-team": "-",
+        "request.auth.presenter": "",
+        "downstream_peer_issuer": "CN=a",
+        "other": "-",
+    }
+    labelled = {"attributes": [attribute(key, value) for key, value in labels.items()]}
+    texts = [{"body": {"string_value": TEXT}, **labelled}, {"body": {"string_value": TEXT}}]
+    rows = {row["_record"]: dict(row["attributes"]) for row in logs(*texts).tables["calls"].to_pylist()}
+    kept = {"request.headers.x-team": "", "request.auth.presenter": "", "downstream_peer_issuer": "CN=a"}
+    assert rows == {0: kept, 1: {}}
+
+
 def test_what_a_collector_says_of_the_record_is_no_label() -> None:
     said = {"log.file.name": "0.log", "log.iostream": "stdout", "logtag": "F", "time": "2020-11-25T21:26:18Z"}
     record = {"body": {"string_value": TEXT}, "attributes": [attribute(key, value) for key, value in said.items()]}
