@@ -148,6 +148,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "policy-denials": ("policy", "denials", *store),
         "policy-load": ("policy", "load", policies, "--valid-from", "2026-03-01", *store),
         "policy-load:unchanged": ("policy", "load", policies, "--add", *store),
+        "policy-sets": ("policy", "sets", *store),
         "policy-check": ("policy", "check", policies, "--each", *store),
         "policy-check:stored": ("policy", "check", *store),
         "policy-whatif": ("policy", "whatif", policies, "--replace", *store),
@@ -160,6 +161,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "policy-lint": ("policy", "lint", policies),
         "policy-lint:coverage": ("policy", "lint", policies, "--coverage", *store),
         "policy-suggest": ("policy", "suggest", *store),
+        "policy-unload": ("policy", "unload", *store),
+        "policy-unload:unchanged": ("policy", "unload", *store),
+        "policy-sets:ended": ("policy", "sets", *store),
         "policy-whatif:nothing": ("policy", "whatif", str(place / "none.yaml"), *store),
     }
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
@@ -200,6 +204,7 @@ PRINTED = (
         "policy-check:stored",
     ),
     *("policy-whatif", "policy-whatif:nothing", "policy-lint", "policy-lint:coverage", "policy-suggest"),
+    *("policy-sets", "policy-sets:ended", "policy-unload", "policy-unload:unchanged"),
     *("analyze", "findings", "findings:none", "findings-list", "findings-show"),
 )
 SHARED_NAMES = (

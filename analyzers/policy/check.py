@@ -1,56 +1,20 @@
-"""`policy check`: what policies say of recorded calls, counted or one by one."""
+"""`policy check`: what policies say of recorded calls, by verdict and reason."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.model import rfc3339
-from analyzers.policy.errors import TooMuch
 from analyzers.policy.fields import name_of, switch_on
 from analyzers.policy.formula import Subject
 from analyzers.policy.judge import Wanted
-from analyzers.policy.judging import Progress, intervals, over, prepare, reason
+from analyzers.policy.judging import Progress, Reason, intervals, over, prepare, reason
 from analyzers.policy.policy_set import PolicySet
 from storage.engine import Engine
-
-MAX_EACH = 5_000_000
-"""Calls that are listed one by one, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One recorded call and what the policies say of it.
-
-    Attributes:
-        verdict: allow, deny or unknown.
-        policy, rule: what decided; None where nothing that has a name did.
-        missing: fields that were not logged and would have told.
-        did: what the proxy did (allowed, denied, unknown).
-    """
-
-    ts: datetime
-    request_id: str
-    verdict: str
-    policy: str | None
-    rule: str | None
-    missing: Sequence[str]
-    did: str
-
-    def to_document(self) -> dict[str, Any]:
-        """The call as JSON-ready values."""
-        return {
-            "ts": rfc3339(self.ts),
-            "request_id": self.request_id,
-            "verdict": self.verdict,
-            "policy": self.policy,
-            "rule": self.rule,
-            "missing": list(self.missing),
-            "did": self.did,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,51 +101,21 @@ def check(
         storage.errors.StorageError: the engine cannot answer.
     """
     judging = prepare(engine, intervals(engine, policies, since, until))
-    found: Counter[tuple[str, str | None, str | None, tuple[Subject, ...], str]] = Counter()
+    found: Counter[tuple[Reason, str]] = Counter()
     for _, table, told in over(judging, _COUNTS, progress):
         for row in table:
-            found[(*reason(row, told), row["verdict"])] += row["calls"]
-    decided = [Decided(*key, calls) for key, calls in found.items()]
-    order = sorted(decided, key=lambda one: (-one.calls, one.verdict, one.policy or "", one.rule or "", one.did))
-    return Check(since, until, judging.calls, order)
+            found[reason(row, told), row["verdict"]] += row["calls"]
+    return Check(since, until, judging.calls, decided(found))
+
+
+def decided(found: Mapping[tuple[Reason, str], int]) -> Sequence[Decided]:
+    """Most calls first.
+
+    Args:
+        found: calls by their verdict's reason and what the proxy did.
+    """
+    some = [Decided(*reason, did, calls) for (reason, did), calls in found.items()]
+    return sorted(some, key=lambda one: (-one.calls, one.verdict, one.policy or "", one.rule or "", one.did))
 
 
 _COUNTS = Wanted("verdict", {"calls": "sum(weight)"}, "weight")
-_EACH = Wanted("ts, request_id, verdict")
-
-
-def each(
-    engine: Engine,
-    policies: PolicySet | None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    progress: Progress | None = None,
-) -> Sequence[Judged]:
-    """Every call of [since, until) that the policies govern, with its verdict; in the order of time.
-
-    Args:
-        policies: None = those of the store, each in the time in which it held.
-
-    Raises:
-        storage.errors.StorageError: the engine cannot answer.
-        TooMuch: more calls than can be listed.
-    """
-    judging = prepare(engine, intervals(engine, policies, since, until))
-    if judging.governed > MAX_EACH:
-        raise TooMuch(f"{judging.governed:,} calls to list, expected at most {MAX_EACH:,}: narrow the window")
-    found: list[Judged] = []
-    for _, table, told in over(judging, _EACH, progress):
-        for row in table:
-            verdict, policy, rule, missing = reason(row, told)
-            found.append(
-                Judged(
-                    row["ts"],
-                    row["request_id"],
-                    verdict,
-                    policy,
-                    rule,
-                    [name_of(one) for one in missing],
-                    row["verdict"],
-                )
-            )
-    return sorted(found, key=lambda one: (one.ts, one.request_id))

@@ -15,16 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from analyzers.policy.distinct import distinct
 from analyzers.policy.errors import TooMuch
 from analyzers.policy.groups import Group, Window, arrived, as_judged, counted, number
 from analyzers.policy.sql import KNOWN, SAID, TEST, VALUE, Parameters, Verdict, verdict
 from storage.bind import holes as declared
 from storage.engine import Settings
 
-Numbers = npt.NDArray[np.uint64]
 BITS = 64
 """Of a column of bits."""
 MOST_BITS = 4 * BITS
@@ -179,8 +178,8 @@ def _by_cases(bundle: Bundle, wanted: Wanted) -> Sequence[Answer]:
     )
     table = _answer(window, sql, holes)
     read_by = ["program", *layout.columns]
-    cases, case = _different(table.select(read_by))
-    said = _said(bundle, layout, cases).take(pa.array(case))
+    first, case = distinct(table.select(read_by))
+    said = _said(bundle, layout, table.select(read_by).take(first)).take(case)
     program = table.column("program").to_numpy()
     ends = np.searchsorted(program, np.arange(1, len(bundle.tasks) + 2))
     table = table.drop_columns(read_by)
@@ -239,15 +238,6 @@ def _laid_out(bundle: Bundle) -> _Layout:
 
 def _packed(bits: Sequence[str]) -> str:
     return " + ".join(["toUInt64(0)", *(f"{bit} * toUInt64({1 << at})" for at, bit in enumerate(bits))])
-
-
-def _different(rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """The different rows, and for each row the number of its own."""
-    codes = [column.combine_chunks().dictionary_encode().indices.to_numpy() for column in rows.columns]
-    if not rows.num_rows:
-        return rows, np.zeros(0, np.int64)
-    _, first, number = np.unique(np.stack(codes, axis=1), axis=0, return_index=True, return_inverse=True)
-    return rows.take(pa.array(first)), number.reshape(-1)
 
 
 def _said(bundle: Bundle, layout: _Layout, cases: pa.Table) -> pa.Table:

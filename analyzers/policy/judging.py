@@ -122,6 +122,16 @@ def over(
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
+    for group, table, told in answers(judging, wanted, progress):
+        yield group, table.to_pylist(), told
+
+
+def answers(judging: Judging, wanted: Wanted, progress: Progress | None = None) -> Iterator[Answer]:
+    """The same, whose rows are tables.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
     done, total = 0, sum(group.calls for _, group in judging.groups)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="judge") as pool:
         asked: deque[Future[Sequence[Answer]]] = deque()
@@ -132,14 +142,14 @@ def over(
                     asked.append(pool.submit(judged, bundle, wanted))
                 if not asked:
                     return
-                for group, table, told in asked.popleft().result():
-                    yield group, table.to_pylist(), told
-                    done += group.calls
+                for answer in asked.popleft().result():
+                    yield answer
+                    done += answer[0].calls
                     if progress:
                         progress(done, total)
         finally:
-            for answer in asked:
-                answer.cancel()
+            for future in asked:
+                future.cancel()
 
 
 def reason(row: Mapping[str, Any], told: Verdict) -> Reason:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from analyzers.dependencies.windows import LATEST
+from analyzers.dependencies.model import rfc3339
+from analyzers.dependencies.windows import EARLIEST, LATEST
 from analyzers.policy.policy_set import MAX_DOCUMENTS, SETTINGS, PolicySet, read_set
 from storage.conform import conform
 from storage.engine import Engine
@@ -34,6 +35,21 @@ class Version:
     valid_to: datetime
     loaded_at: datetime
     files: Sequence[str]
+
+    @property
+    def key(self) -> tuple[datetime, str]:
+        """What its rows in the store share."""
+        return self.valid_from, self.set_id
+
+    def to_document(self) -> dict[str, Any]:
+        """The set as JSON-ready values."""
+        return {
+            "set": self.set_id,
+            "valid_from": rfc3339(self.valid_from) if self.valid_from > EARLIEST else None,
+            "valid_to": rfc3339(self.valid_to) if self.valid_to < LATEST else None,
+            "loaded_at": rfc3339(self.loaded_at),
+            "files": list(self.files),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +105,7 @@ def versions(engine: Engine) -> Sequence[Version]:
     """
     rows = engine.query(load("policy/stored_sets").text, {"row_limit": MAX_SETS}).to_pylist()
     found = [
-        Version(row["set_id"], row["valid_from"], LATEST, row["loaded_at"], row["files"].split("\n")) for row in rows
+        Version(row["set_id"], row["valid_from"], LATEST, row["loaded_at"], row["files"].splitlines()) for row in rows
     ]
     return [*(replace(one, valid_to=later.valid_from) for one, later in pairwise(found)), *found[-1:]]
 
@@ -97,6 +113,16 @@ def versions(engine: Engine) -> Sequence[Version]:
 def version_at(found: Sequence[Version], time: datetime) -> Version | None:
     """The set that holds at `time`; None before the first one."""
     return next((one for one in reversed(found) if one.valid_from <= time), None)
+
+
+def sizes(engine: Engine) -> Mapping[tuple[datetime, str], int]:
+    """Documents of each set, by `Version.key`; empty sets are left out.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+    rows = engine.query(load("policy/set_sizes").text, {"row_limit": MAX_SETS}).to_pylist()
+    return {(row["valid_from"], row["set_id"]): row["documents"] for row in rows}
 
 
 def stored_set(engine: Engine, version: Version) -> PolicySet:

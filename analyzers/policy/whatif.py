@@ -6,7 +6,6 @@ where no line says what was done, only a refusal is shown.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +24,8 @@ SAMPLES = 5
 RARE_HOURS, RARE_CALLS = 2, 5
 """A caller heard in so few hours (of a window of a day and more), or so few times: others like it may not be heard."""
 MAX_RARE = 100
+MOST_HOURS = 100_000
+"""Of the clock, in which calls of one caller are told apart: eleven years."""
 _DAY_HOURS = 24
 
 
@@ -162,9 +163,17 @@ class WhatIf:
 
 @dataclass(slots=True)
 class _Caller:
+    first_seen: datetime
+    last_seen: datetime
     calls: int = 0
     hours: set[datetime] = field(default_factory=set[datetime])
-    last_seen: datetime | None = None
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Calls of it, and when they were."""
+        self.calls += row["calls"]
+        self.hours.update(row["hours"])
+        self.first_seen = min(self.first_seen, row["first_seen"])
+        self.last_seen = max(self.last_seen, row["last_seen"])
 
 
 _CALLS = Wanted(
@@ -173,7 +182,7 @@ _CALLS = Wanted(
         "calls": "sum(weight)",
         "first_seen": "min(ts)",
         "last_seen": "max(ts)",
-        "hours": "groupUniqArray(1000)(toStartOfHour(ts))",
+        "hours": f"groupUniqArray({MOST_HOURS})(toStartOfHour(ts))",
         "samples": f"groupArrayIf({SAMPLES})(request_id, request_id != '')",
     },
     "ts, weight, request_id",
@@ -197,8 +206,7 @@ def whatif(
     judging = prepare(engine, [Interval(policies, start, end)], ungoverned=True)
     counts = {"allow": 0, "deny": 0, "unknown": 0}
     changes: dict[Any, Change] = {}
-    callers: dict[tuple[str, str, str], _Caller] = defaultdict(_Caller)
-    hours: set[datetime] = set()
+    callers: dict[tuple[str, str, str], _Caller] = {}
     evaluated = 0
     for _, rows, told in over(judging, _CALLS, progress):
         for row in rows:
@@ -207,11 +215,8 @@ def whatif(
             if told.steps:
                 evaluated += row["calls"]
                 counts[verdict] += row["calls"]
-                hours.update(row["hours"])
-                caller = callers[source, row["source_principal"], destination]
-                caller.calls += row["calls"]
-                caller.hours.update(row["hours"])
-                caller.last_seen = max(caller.last_seen or row["last_seen"], row["last_seen"])
+                caller = _Caller(row["first_seen"], row["last_seen"])
+                callers.setdefault((source, row["source_principal"], destination), caller).add(row)
             now = DID.get(row["verdict"], "unknown")
             # Nobody knows what was done: only a refusal to come is news.
             if now == verdict or (now == "unknown" and verdict != "deny"):
@@ -221,7 +226,7 @@ def whatif(
             changes[key] = _merged(changes.get(key), _change(key, row))
     order = sorted(changes.values(), key=_urgency)
     return WhatIf(
-        since, until, judging.calls, evaluated, **counts, changes=order, coverage=_coverage(callers, hours, start, end)
+        since, until, judging.calls, evaluated, **counts, changes=order, coverage=_coverage(callers, start, end)
     )
 
 
@@ -266,22 +271,19 @@ def _merged(one: Change | None, other: Change) -> Change:
     )
 
 
-def _coverage(
-    callers: Mapping[tuple[str, str, str], _Caller], hours: set[datetime], start: datetime, end: datetime
-) -> Coverage:
+def _coverage(callers: Mapping[tuple[str, str, str], _Caller], start: datetime, end: datetime) -> Coverage:
     first_hour = start.replace(minute=0, second=0, microsecond=0)
     of_hours = -((first_hour - end) // timedelta(hours=1)) if start < end else 0
     rare = [
         Rare(source, principal or None, destination, found.calls, len(found.hours), found.last_seen)
         for (source, principal, destination), found in callers.items()
-        if found.last_seen
-        and (found.calls <= RARE_CALLS or (of_hours >= _DAY_HOURS and len(found.hours) <= RARE_HOURS))
+        if found.calls <= RARE_CALLS or (of_hours >= _DAY_HOURS and len(found.hours) <= RARE_HOURS)
     ]
     rare.sort(key=lambda one: (one.hours, one.calls, one.source, one.destination))
     return Coverage(
-        first_seen=min(hours, default=None),
-        last_seen=max((found.last_seen for found in callers.values() if found.last_seen), default=None),
-        hours=len(hours),
+        first_seen=min((found.first_seen for found in callers.values()), default=None),
+        last_seen=max((found.last_seen for found in callers.values()), default=None),
+        hours=len(set[datetime]().union(*(found.hours for found in callers.values()))),
         of_hours=of_hours,
         callers=len(callers),
         rare_callers=len(rare),

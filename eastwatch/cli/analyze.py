@@ -66,7 +66,7 @@ def analyze(
     if interval_s:
         _repeated(settings, since, until, interval_s, as_json)
         return
-    engine = open_for_writing(settings)
+    engine = open_for_writing(settings, must_exist=True)
     try:
         with counted("calls judged") as progress:
             found = keep(engine, policy_findings(engine, start, end, progress), SystemClock().now())
@@ -87,7 +87,7 @@ def analyze(
 def _repeated(settings: Settings, since: str | None, until: str | None, interval_s: float, as_json: bool) -> None:
     stopped = threading.Event()
     with signals(stopped.set, settings.ingest.drain_s + STOP_MARGIN_S):
-        engine = open_for_writing(settings)
+        engine = open_for_writing(settings, must_exist=True)
         try:
             every(interval_s, stopped, lambda: _told(lambda: _look(engine, settings, since, until, stopped), as_json))
         finally:

@@ -44,12 +44,17 @@ def settings_of(ctx: typer.Context, store: str | None = None, config: Path | Non
     return load_settings(config or given.config, {"store": store or given.store})
 
 
-def open_for_writing(settings: Settings) -> Engine:
+def open_for_writing(settings: Settings, must_exist: bool = False) -> Engine:
     """The store, brought up to this version's tables and the settings' retention; changes of it are told on stderr.
+
+    Args:
+        must_exist: refuse one that is not there; else it is made.
 
     Raises:
         StorageError: it cannot be opened or migrated.
     """
+    if must_exist:
+        _expect(settings.store)
     engine = open_store(settings.store, memory_bytes=settings.memory_bytes)
     try:
         migrate(engine)
@@ -68,9 +73,7 @@ def open_for_reading(settings: Settings) -> Engine:
     Raises:
         StorageError: it does not exist, cannot be opened, or is of a newer version.
     """
-    kind, _, path = settings.store.partition(":")
-    if kind == "chdb" and not Path(path).exists():
-        raise BadLocation(f"{settings.store}: no store there, expected one that `eastwatch ingest` has made")
+    _expect(settings.store)
     engine = open_store(settings.store, memory_bytes=settings.memory_bytes)
     try:
         if not check(engine):
@@ -79,6 +82,12 @@ def open_for_reading(settings: Settings) -> Engine:
         engine.close()
         raise
     return engine
+
+
+def _expect(store: str) -> None:
+    kind, _, path = store.partition(":")
+    if kind == "chdb" and not Path(path).exists():
+        raise BadLocation(f"{store}: no store there, expected one that `eastwatch ingest` has made")
 
 
 def changed(change: Change) -> str:

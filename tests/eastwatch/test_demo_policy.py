@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from analyzers.findings.model import Finding
-from analyzers.policy.check import Check, Judged, check, each
+from analyzers.policy.check import Check, check
+from analyzers.policy.each import Each, Judged, each
 from analyzers.policy.store import versions
 from collector.clock import SystemClock
 from eastwatch.demo import analyzed, compare, incidents, run
@@ -46,7 +47,7 @@ class Told:
     truth: dict[str, Any]
     verdict: dict[str, Any]
     check: Check
-    each: Sequence[Judged]
+    each: Each
     refusals: Sequence[tuple[datetime, str, str]]
     valid_from: datetime
     findings: Sequence[Finding]

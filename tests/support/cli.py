@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 _START = "from eastwatch.cli import main; main()"
 LIMIT_S = 120
@@ -37,27 +37,39 @@ def eastwatch_json(*arguments: str) -> Any:
 
 _EACH = """
 import json, os, sys, tempfile
+from contextlib import ExitStack
 from eastwatch.cli import run
-told = []
+ended = []
 for arguments in json.loads(sys.argv[1]):
-    with tempfile.TemporaryFile() as file:
-        kept = os.dup(1)
-        os.dup2(file.fileno(), 1)
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        kept = [os.dup(1), os.dup(2)]
+        for number, file in enumerate(files, 1):
+            os.dup2(file.fileno(), number)
         code = run(arguments)
         sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-        file.seek(0)
-        told.append((code, file.read().decode()))
-print(json.dumps(told))
+        sys.stderr.flush()
+        for number, file in enumerate(files, 1):
+            os.dup2(kept[number - 1], number)
+            os.close(kept[number - 1])
+            file.seek(0)
+        ended.append((code, *(file.read().decode() for file in files)))
+print(json.dumps(ended))
 """
 
 
-def eastwatch_documents(*commands: Sequence[str]) -> list[Any]:
-    """Run several reading commands with `--json`, one after the other in one process; each must print one document."""
-    given = [[*arguments, "--json"] for arguments in commands]
+class Ended(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def eastwatch_each(*commands: Sequence[str]) -> list[Ended]:
+    """Run several commands, one after the other in one process, whatever their exit codes."""
     done = subprocess.run(
-        [sys.executable, "-c", _EACH, json.dumps(given)],
+        [sys.executable, "-c", _EACH, json.dumps(commands)],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -66,11 +78,17 @@ def eastwatch_documents(*commands: Sequence[str]) -> list[Any]:
     )
     if done.returncode:
         raise AssertionError(f"exit code {done.returncode}\n{done.stderr[-3000:]}")
+    return [Ended(*one) for one in json.loads(done.stdout)]
+
+
+def eastwatch_documents(*commands: Sequence[str]) -> list[Any]:
+    """Run several reading commands with `--json`, one after the other in one process; each must print one document."""
     documents: list[Any] = []
-    for arguments, (code, printed) in zip(given, json.loads(done.stdout), strict=True):
-        if code:
-            raise AssertionError(f"eastwatch {' '.join(arguments)}: exit code {code}\n{done.stderr[-3000:]}")
-        documents.append(json.loads(printed))
+    given = [[*arguments, "--json"] for arguments in commands]
+    for arguments, ended in zip(given, eastwatch_each(*given), strict=True):
+        if ended.code:
+            raise AssertionError(f"eastwatch {' '.join(arguments)}: exit code {ended.code}\n{ended.stderr[-3000:]}")
+        documents.append(json.loads(ended.stdout))
     return documents
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from rich.console import Console
 
-from analyzers.columns import aligned, write
+from analyzers.columns import Columns, aligned, write
 from analyzers.dependencies.render.text import printable
-from analyzers.policy.check import Check, Judged
+from analyzers.policy.check import Check
+from analyzers.policy.each import Each, Judged
 from analyzers.policy.fields import name_of, switch_on
 
 _DID = {"allowed": "let through", "denied": "refused", "unknown": "?"}
@@ -50,24 +52,30 @@ def skipped_lines(skipped: Mapping[str, int]) -> Sequence[str]:
     return [f"skipped, as they say nothing of who may call: {kinds}"]
 
 
-def print_each(calls: Sequence[Judged], console: Console | None = None) -> None:
+_HEADING = ("time", "request", "source", "destination", "operation", "verdict", "the proxy", "policy", "rule")
+PAGE = 1000
+"""Calls whose columns are aligned together."""
+
+
+def print_each(calls: Each, console: Console | None = None) -> None:
     """A line for each call."""
-    rows = [
-        (
-            f"{call.ts:%Y-%m-%d %H:%M:%S.%f}",
-            printable(call.request_id or "-", 60),
-            call.verdict,
-            _DID.get(call.did, "?"),
-            printable(call.policy or "-"),
-            printable(call.rule or "-", 40),
-            ", ".join(printable(name, 60) for name in call.missing),
-        )
-        for call in calls
-    ]
-    write(
-        [
-            *aligned(("time", "request", "verdict", "the proxy", "policy", "rule", "not logged"), rows),
-            f"{len(calls):,} calls",
-        ],
-        console,
+    columns = Columns((*_HEADING, "not logged"))
+    rest = iter(calls)
+    while page := [_line(call) for call in islice(rest, PAGE)]:
+        write(list(columns.lines(page)), console)
+    write([f"{len(calls):,} calls"], console)
+
+
+def _line(call: Judged) -> Sequence[str]:
+    return (
+        f"{call.ts:%Y-%m-%d %H:%M:%S.%f}",
+        printable(call.request_id or "-", 60),
+        printable(call.source),
+        printable(call.destination),
+        printable(call.operation or "-", 60),
+        call.verdict,
+        _DID.get(call.did, "?"),
+        printable(call.policy or "-"),
+        printable(call.rule or "-", 40),
+        ", ".join(printable(name, 60) for name in call.missing),
     )
