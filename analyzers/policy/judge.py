@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +33,10 @@ MOST_GROUPS = 64
 """Of a bundle."""
 MOST_TEXT = 128_000
 """Letters of SQL of a bundle, about: engines take 256 kB of a statement."""
+TOGETHER = 32_000
+"""Letters of SQL that judge cases, about: small enough for a few statements beside each other."""
+AT_ONCE = 2
+"""Statements that run at the same time: each reads few rows, and seldom with more than one thread."""
 LARGEST = 4 << 20
 """Letters of a statement: planning it takes minutes."""
 _FOR_LARGE: Settings = {
@@ -40,11 +45,13 @@ _FOR_LARGE: Settings = {
     "max_expanded_ast_elements": LARGEST,
 }
 SHARED = 5
-"""A bit that one in so many groups reads is read of all calls."""
+"""What one in so many groups reads is read of all calls."""
 _IN_LARGE_BLOCKS = (
     "short_circuit_function_evaluation = 'force_enable', max_block_size = 131072, preferred_block_size_bytes = 0"
 )
 """Bits of a group are read of its own calls only, which costs the same for many of them as for few."""
+_FOR_CASES = "query_plan_enable_optimizations = 0, short_circuit_function_evaluation = 'disable'"
+"""Cases are few: planning with care takes longer than running without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +226,7 @@ def _laid_out(bundle: Bundle) -> _Layout:
     common = [*known, *tests][:BITS]
     own = [[name for name in task.inputs(KNOWN, TEST) if name not in common] for task in bundle.tasks]
     columns = {name: expression for name, expression in inputs.items() if name.startswith(VALUE)}
-    columns["common"] = _packed([inputs[name] for name in common])
+    columns["common"] = f"{_packed([inputs[name] for name in common])} + {_eager(bundle, own)}"
     for first in range(0, max(map(len, own)), BITS):
         branches = [
             f"program = {at}, {_packed([inputs[name] for name in names[first : first + BITS]])}"
@@ -236,6 +243,17 @@ def _laid_out(bundle: Bundle) -> _Layout:
     return _Layout(columns, unpacked)
 
 
+def _eager(bundle: Bundle, own: Sequence[Sequence[str]]) -> str:
+    """0, having read what the own bits of many groups are about: each group would read it again of its calls."""
+    readers = Counter(
+        subject
+        for task, names in zip(bundle.tasks, own, strict=True)
+        for subject in {task.told.read[name] for name in names if name in task.told.read}
+    )
+    shared = sorted(subject for subject, many in readers.items() if many * SHARED >= len(bundle.tasks))
+    return f"ignore({', '.join(shared)})"
+
+
 def _packed(bits: Sequence[str]) -> str:
     return " + ".join(["toUInt64(0)", *(f"{bit} * toUInt64({1 << at})" for at, bit in enumerate(bits))])
 
@@ -247,17 +265,20 @@ def _said(bundle: Bundle, layout: _Layout, cases: pa.Table) -> pa.Table:
         task.told.over("case", f"(SELECT {', '.join(['case', *_named(unpacked)])} FROM cases WHERE program = {at})")
         for at, (task, unpacked) in enumerate(zip(bundle.tasks, layout.unpacked, strict=True), 1)
     ]
-    parts = [
-        _answer(bundle.window, " UNION ALL ".join(some), bundle.holes, {"cases": numbered}) for some in _cut(selects)
-    ]
-    return pa.concat_tables(parts).sort_by("case")
+
+    def ask(some: Sequence[str]) -> pa.Table:
+        statement = f"{' UNION ALL '.join(some)} SETTINGS {_FOR_CASES}"
+        return _answer(bundle.window, statement, bundle.holes, {"cases": numbered})
+
+    # Planning takes longer than running, and uses one thread.
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="cases") as pool:
+        return pa.concat_tables(pool.map(ask, _cut(selects))).sort_by("case")
 
 
 def _cut(selects: Sequence[str]) -> Iterator[Sequence[str]]:
-    """As many together as an engine takes without being asked."""
     some: list[str] = []
     for select in selects:
-        if some and sum(map(len, some)) + len(select) > MOST_TEXT:
+        if some and sum(map(len, some)) + len(select) > TOGETHER:
             yield some
             some = []
         some.append(select)

@@ -16,7 +16,7 @@ from typing import Any
 from analyzers.policy.formula import Subject
 from analyzers.policy.groups import Group, Window, grouped
 from analyzers.policy.inventory import read_inventory
-from analyzers.policy.judge import Answer, Wanted, bundles, judged
+from analyzers.policy.judge import AT_ONCE, Answer, Wanted, bundles, judged
 from analyzers.policy.places import found_places
 from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.sql import Verdict
@@ -28,8 +28,6 @@ VERDICTS: Mapping[int | None, str] = {1: "allow", 0: "deny", None: "unknown"}
 DID: Mapping[str, str] = {"allowed": "allow", "denied": "deny"}
 """What the proxy did, in the words of verdicts."""
 
-AT_ONCE = 2
-"""Statements that run at the same time: each reads few rows, and seldom with more than one thread."""
 Progress = Callable[[int, int], None]
 """Told after each group of places: how many calls are judged, of how many."""
 Reason = tuple[str, str | None, str | None, tuple[Subject, ...]]

@@ -70,6 +70,8 @@ class Verdict:
     steps: tuple[Step, ...]
     fields: tuple[Subject, ...]
     parameters: Mapping[str, Any]
+    read: Mapping[str, str]
+    """What tests of `inputs` read of a call, by their names: expressions over `calls`."""
 
     def each(self, kept: str, source: str) -> str:
         """A SELECT of a row for each row of `source` (`calls WHERE ..`): its columns `kept`, and the verdict's."""
@@ -92,6 +94,8 @@ class Inputs:
 
     def __init__(self, holes: Parameters, names: dict[str, str]) -> None:
         self.found: dict[str, str] = {}
+        self.read: dict[str, str] = {}
+        """What tests read of a call, by their names."""
         self.conditions: dict[str, str] = {}
         """Names of conditions over inputs, which many steps share."""
         self._names = names
@@ -107,7 +111,9 @@ class Inputs:
         subject = value(condition.field, self._key(condition.field))
         if condition.field in NARROW:
             return _test(condition, self._named(VALUE, subject), self._holes)
-        return self._named(TEST, _test(condition, subject, self._holes))
+        name = self._named(TEST, _test(condition, subject, self._holes))
+        self.read[name] = subject
+        return name
 
     def condition(self, expression: str) -> str:
         """The column of a condition over inputs, of type Nullable(UInt8)."""
@@ -176,7 +182,7 @@ def verdict(*programs: Program, parameters: Parameters | None = None, names: dic
     )
     if inputs.conditions:
         levels.insert(0, ", ".join(f"{condition} AS {name}" for condition, name in inputs.conditions.items()))
-    return Verdict(inputs.found, tuple(levels), steps, fields, holes.values)
+    return Verdict(inputs.found, tuple(levels), steps, fields, holes.values, inputs.read)
 
 
 @dataclass(frozen=True, slots=True)
