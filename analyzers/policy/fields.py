@@ -117,7 +117,8 @@ def value(subject: Subject, key: str) -> str:
         case Field.SOURCE_WORKLOAD:
             return "concat(source_namespace, '/', source_workload)"
         case Field.TLS:
-            return f"if(tls IN ('mtls', 'tls') OR {_PLAINTEXT}, tls, 'mtls')"
+            # Who shows a name showed a certificate, though the line has it as one-way TLS.
+            return f"multiIf({_PLAINTEXT}, 'plaintext', source_principal != '', 'mtls', tls)"
         case Field.PRINCIPAL:
             return "if(tls = 'plaintext', '', source_principal)"
         case Field.CALLER:

@@ -109,9 +109,9 @@ def _of_callers_without_certificate(defaults: Sequence[Defaults], call: Call, ht
 
 def _has_no_certificate(call: Call) -> Truth:
     tls = call.get("tls")
-    if tls in (None, "", "unknown"):
-        return False if call.get("source_principal") else None
-    return tls != "mtls"
+    if tls != "plaintext" and call.get("source_principal"):
+        return False
+    return None if tls in (None, "", "unknown") else tls != "mtls"
 
 
 def _by_precedence(

@@ -52,9 +52,11 @@ def decide(documents: Sequence[Any], workload: Workload, call: Call, judge: str 
 def _shows_nothing(call: Call) -> Truth:
     """Whether the caller came without a certificate, as Envoy sees it."""
     tls, principal = call.get("tls"), call.get("source_principal")
-    if tls in ("plaintext", "tls"):
+    if tls == "plaintext":
         return True
-    return False if tls == "mtls" or principal else None
+    if tls == "mtls" or principal:
+        return False
+    return True if tls == "tls" else None
 
 
 def _is_nobody(call: Call) -> Truth:

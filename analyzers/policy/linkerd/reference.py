@@ -249,8 +249,8 @@ class _Judge:
 
     def _over_tls(self) -> Truth:
         tls = self._call.get("tls") or "unknown"
-        if tls == "unknown":
-            return True if self._call.get("source_principal") else None
+        if tls != "plaintext" and self._call.get("source_principal"):
+            return True
         return {"mtls": True, "plaintext": False}.get(tls)  # that of a pod that ends it itself does not count
 
     def _is_one_of(self, clients: Clients) -> Truth:

@@ -178,6 +178,14 @@ def test_strict_peers_must_show_a_certificate(engine: Engine, tls: str, mode: st
     assert said(engine, policies(peers(mode)))["r1"][0] == expected
 
 
+def test_who_shows_a_name_showed_a_certificate(engine: Engine) -> None:
+    insert_calls(engine, [line(1, tls="tls"), line(2, tls="plaintext")])
+    anybody = authorization("anybody", "{rules: [{from: [{source: {principals: ['*']}}]}]}")
+    strict = {"r1": "allow", "r2": "deny"}
+    for found in (policies(peers("STRICT")), policies(anybody), policies(peers("STRICT"), anybody)):
+        assert {name: verdict for name, (verdict, _) in said(engine, found).items()} == strict
+
+
 def test_modes_are_taken_from_the_nearest_level(engine: Engine) -> None:
     insert_calls(
         engine, [line(1, tls="plaintext", source_principal=""), line(2, tls="plaintext", destination_port=9090)]
