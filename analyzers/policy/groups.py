@@ -91,12 +91,12 @@ def arrived(window: Window, group: Group, holes: Parameters) -> str:
 
 def number(groups: Sequence[Group], holes: Parameters) -> str:
     """Which of the groups a row of `calls` arrived at, as UInt16, from 1; 0 = none of them."""
-    edges: dict[tuple[bool, bool], dict[int, int]] = {}
+    edges: dict[tuple[bool, bool, str], dict[int, int]] = {}
     named: list[str] = []
     for at, group in enumerate(groups, 1):
         for found in group.places:
             if found.base_edge_id:
-                edges.setdefault((found.tcp, found.ztunnel), {})[found.base_edge_id] = at
+                edges.setdefault((found.tcp, found.ztunnel, found.place.mesh), {})[found.base_edge_id] = at
             else:
                 named.append(f"{_named(found, holes)}, {at}")
     branches = [*_by_edge(edges, holes)]
@@ -105,10 +105,12 @@ def number(groups: Sequence[Group], holes: Parameters) -> str:
     return f"multiIf({', '.join(branches)}, toUInt16(0))" if branches else "toUInt16(0)"
 
 
-def _by_edge(edges: dict[tuple[bool, bool], dict[int, int]], holes: Parameters) -> Iterator[str]:
-    for kind, numbers in sorted(edges.items()):
+def _by_edge(edges: dict[tuple[bool, bool, str], dict[int, int]], holes: Parameters) -> Iterator[str]:
+    """A base edge does not tell meshes apart: two may have logged calls of the same ends."""
+    for (tcp, ztunnel, mesh), numbers in sorted(edges.items()):
         ids, of = (holes.hole(f"Array({width})", found) for width, found in _columns(numbers))
-        yield f"{_of_kind(*kind)}, transform(base_edge_id, {ids}, {of}, toUInt16(0))"
+        kind = f"{_of_kind(tcp, ztunnel)} AND mesh = {holes.hole('String', mesh)}"
+        yield f"{kind}, transform(base_edge_id, {ids}, {of}, toUInt16(0))"
 
 
 def _columns(numbers: dict[int, int]) -> Sequence[tuple[str, tuple[int, ...]]]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from analyzers.policy.engines import Place
 from analyzers.policy.formula import Subject
 from analyzers.policy.groups import Group, Window, grouped
 from analyzers.policy.inventory import read_inventory
@@ -55,6 +56,15 @@ class Judging:
     def governed(self) -> int:
         """Calls at places that policies govern."""
         return sum(group.calls for _, group in self.groups if group.programs)
+
+    def at(self, is_meant: Callable[[Place], bool]) -> Judging:
+        """The same, of some places only."""
+        groups = [
+            (window, Group(group.programs, tuple(found for found in group.places if is_meant(found.place))))
+            for window, group in self.groups
+        ]
+        kept = [(window, group) for window, group in groups if group.places]
+        return Judging(kept, sum(group.calls for _, group in kept))
 
 
 def bounds(engine: Engine, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:

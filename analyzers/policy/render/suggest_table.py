@@ -20,10 +20,14 @@ _HEADING = ("calls", "source", "principal", "destination", "operation")
 
 def print_suggestion(found: Suggestion, console: Console | None = None) -> None:
     """What was learnt from what, what would break, how much stays open, and what could not be learnt."""
-    learning, held_out = found.learning, found.held_out
+    learning, held_out, title = found.learning, found.held_out, MAKERS[found.learnt.engine].title
+    if elsewhere := learning.elsewhere + (held_out.elsewhere if held_out else 0):
+        write([f"{elsewhere:,} calls arrived where these policies do not count, and are left out"], console)
+    if not learning.calls:
+        write([f"nothing to learn from: no call from {_span(learning)} arrived where {title} decides"], console)
+        return
     lines = [
-        f"{len(found.learnt.documents):,} documents of {MAKERS[found.learnt.engine].title} for "
-        f"{found.learnt.targets:,} destinations",
+        f"{len(found.learnt.documents):,} documents of {title} for {found.learnt.targets:,} destinations",
         f"learnt from {_span(learning)}: {learning.legitimate:,} of {learning.calls:,} calls in order, "
         f"{learning.broken:,} of them would break all the same, {learning.unknown:,} cannot be told",
         *_callers(learning.callers),
@@ -86,10 +90,10 @@ def _more(count: int) -> str:
 
 
 def _open(found: Openness) -> Sequence[str]:
-    whole = f"{found.triples:,} triples of {found.sources:,} callers and {found.operations:,} operations"
+    whole = f"{found.triples:,} combinations of {found.sources:,} callers and {found.operations:,} operations"
     if found.open is None:
-        return [f"{whole}: too many to try how many stay open, {found.used:,} were used"]
+        return [f"{whole}: too many to try how many stay open, {found.used:,} were in use"]
     shares = (f"{part:,} ({part / found.triples:.1%})" if found.triples else "0" for part in (found.open, found.used))
     opened, used = shares
     unknown = f", {found.unknown:,} cannot be told" if found.unknown else ""
-    return [f"of {whole}, {opened} stay open, {used} were used{unknown}"]
+    return [f"of {whole}, {opened} stay open, {used} were in use{unknown}"]

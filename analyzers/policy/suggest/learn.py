@@ -120,21 +120,16 @@ def learn(engine: str, observed: Observed, namespaces: Collection[str] = ()) -> 
     """
     maker = MAKERS[engine]
     cluster = observed.inventory.cluster
-    made, left = targets(
-        observed,
-        maker.finds,
-        lambda seen: maker.usable(seen, cluster),
-        lambda place: governs(engine, place),
-        namespaces,
-    )
+    made, left = targets(observed, maker.finds, lambda seen: maker.usable(seen, cluster), meant(engine, namespaces))
     documents = [document for target in made for document in maker.documents(target, cluster)]
     closed = [f"{target.namespace}/{target.name}" for target in made if not target.learnt]
     return Learnt(engine, documents, len(made), closed, left)
 
 
-def governs(engine: str, place: Place) -> bool:
-    """Whether an engine decides about calls that arrive there."""
-    return any(one.governs(place) for one in ENGINES if one.name == engine)
+def meant(engine: str, namespaces: Collection[str] = ()) -> Callable[[Place], bool]:
+    """Whether an engine decides about calls that arrive at a place of these namespaces; none = all."""
+    (governing,) = (one for one in ENGINES if one.name == engine)
+    return lambda place: governing.governs(place) and (not namespaces or place.workload.namespace in namespaces)
 
 
 class _Plain(yaml.SafeDumper):

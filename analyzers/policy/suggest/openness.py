@@ -10,14 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analyzers.policy.engines import Place
 from analyzers.policy.groups import Group, Window, arrived
 from analyzers.policy.judging import Interval, prepare
 from analyzers.policy.nodes import ENDS, Nodes
 from analyzers.policy.places import COLUMNS
 from analyzers.policy.policy_set import PolicySet
 from analyzers.policy.sql import Parameters, verdict
-from analyzers.policy.suggest.learn import MAKERS, governs
+from analyzers.policy.suggest.learn import MAKERS, meant
 from analyzers.policy.suggest.observed import Observed, Seen, shown_operation
 from storage.engine import Engine
 from storage.tables import LOGGED_BIT
@@ -78,10 +77,7 @@ def openness(
     Raises:
         storage.errors.StorageError: the engine cannot answer.
     """
-    callers = MAKERS[of].callers
-
-    def is_meant(place: Place) -> bool:
-        return governs(of, place) and (not namespaces or place.workload.namespace in namespaces)
+    callers, is_meant = MAKERS[of].callers, meant(of, namespaces)
 
     def caller(seen: Seen) -> str:
         workload = f"{WORKLOAD}{seen.caller}" if seen.caller else ""

@@ -8,19 +8,20 @@ first part ──► learn ──► policies ──(read back)──┬──�
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from analyzers.dependencies.model import rfc3339
 from analyzers.policy.documents import listed
+from analyzers.policy.engines import Place
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.judge import Wanted
 from analyzers.policy.judging import Interval, Progress, bounds, over, prepare
 from analyzers.policy.nodes import ENDS, Nodes
 from analyzers.policy.policy_set import PolicySet
-from analyzers.policy.suggest.learn import MAKERS, Learnt, as_yaml, learn
+from analyzers.policy.suggest.learn import MAKERS, Learnt, as_yaml, learn, meant
 from analyzers.policy.suggest.observed import Flags, read_flags, read_observed
 from analyzers.policy.suggest.openness import Openness, openness
 from analyzers.policy.suggest.targets import LeftOut
@@ -59,7 +60,8 @@ class Trial:
     """The policies tried on [since, until).
 
     Attributes:
-        calls: all that arrived somewhere.
+        calls: all that arrived where the policies are for: where the engine judges, in the namespaces asked for.
+        elsewhere: all that arrived elsewhere; nothing else here counts them.
         legitimate: those in order: let in, and no finding is about them.
         broken: of these, those that would be refused.
         unknown: of these, those of which the record cannot tell.
@@ -69,6 +71,7 @@ class Trial:
     since: datetime
     until: datetime
     calls: int
+    elsewhere: int
     legitimate: int
     broken: int
     unknown: int
@@ -80,6 +83,7 @@ class Trial:
             "since": rfc3339(self.since),
             "until": rfc3339(self.until),
             "calls": self.calls,
+            "elsewhere": self.elsewhere,
             "legitimate": self.legitimate,
             "broken": self.broken,
             "unknown": self.unknown,
@@ -173,13 +177,17 @@ def suggest(
     observed = read_observed(engine, start, cut, flags)
     learnt = learn(of, observed, namespaces)
     policies = learnt.policies().with_settings(settings or PolicySet())
-    nodes = Nodes(engine)
+    nodes, is_meant = Nodes(engine), meant(of, namespaces)
+
+    def tried(since: datetime, until: datetime) -> Trial:
+        return _tried(engine, Interval(policies, since, until), is_meant, flags, nodes, progress)
+
     return Suggestion(
         learnt,
         start,
         end,
-        _tried(engine, Interval(policies, start, cut), flags, nodes, progress),
-        _tried(engine, Interval(policies, cut, end), flags, nodes, progress) if cut < end else None,
+        tried(start, cut),
+        tried(cut, end) if cut < end else None,
         openness(engine, policies, of, observed, namespaces),
     )
 
@@ -191,8 +199,16 @@ _CALLS = Wanted(
 )
 
 
-def _tried(engine: Engine, interval: Interval, flags: Flags, nodes: Nodes, progress: Progress | None) -> Trial:
-    judging = prepare(engine, [interval], ungoverned=True)
+def _tried(
+    engine: Engine,
+    interval: Interval,
+    is_meant: Callable[[Place], bool],
+    flags: Flags,
+    nodes: Nodes,
+    progress: Progress | None,
+) -> Trial:
+    everywhere = prepare(engine, [interval], ungoverned=True)
+    judging = everywhere.at(is_meant)
     legitimate, unknown = 0, 0
     broken: Counter[tuple[str, str, str, str]] = Counter()
     for _, rows, _ in over(judging, _CALLS, progress):
@@ -210,4 +226,13 @@ def _tried(engine: Engine, interval: Interval, flags: Flags, nodes: Nodes, progr
         (Broken(*key, calls) for key, calls in broken.items()),
         key=lambda one: (-one.calls, one.destination, one.source, one.principal, one.operation),
     )
-    return Trial(interval.since, interval.until, judging.calls, legitimate, broken.total(), unknown, callers)
+    return Trial(
+        interval.since,
+        interval.until,
+        calls=judging.calls,
+        elsewhere=everywhere.calls - judging.calls,
+        legitimate=legitimate,
+        broken=broken.total(),
+        unknown=unknown,
+        callers=callers,
+    )

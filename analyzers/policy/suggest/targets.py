@@ -112,15 +112,14 @@ Finds = Callable[[Place, Cluster], Key | Reason]
 
 
 def targets(
-    observed: Observed, finds: Finds, usable: Usable, governs: Callable[[Place], bool], namespaces: Collection[str]
+    observed: Observed, finds: Finds, usable: Usable, is_meant: Callable[[Place], bool]
 ) -> tuple[Sequence[Target], Sequence[LeftOut]]:
     """The destinations of which policies can be made.
 
     Args:
         finds: how the engine's policies find them.
         usable: what the engine can make of a call.
-        governs: whether the engine decides about what arrives there.
-        namespaces: of destinations; none = all.
+        is_meant: whether policies are asked for of what arrives there.
 
     Returns: targets by namespace and name; and what was left out, most calls first. A destination of whose calls in
     order none can be written gets no policy: it would refuse them all.
@@ -130,7 +129,7 @@ def targets(
     left: Counter[tuple[Reason, str, str, str]] = Counter()
     for one in observed.seen:
         place = one.place
-        if not governs(place) or (namespaces and place.workload.namespace not in namespaces):
+        if not is_meant(place):
             continue
         key = "gateway" if one.gateway else finds(place, cluster)
         if isinstance(key, str):

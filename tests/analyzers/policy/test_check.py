@@ -143,6 +143,20 @@ def test_labels_are_those_of_the_inventory(engine: Engine) -> None:
     }
 
 
+def test_of_one_edge_each_call_is_judged_by_the_policies_of_its_own_mesh(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_calls(engine, [line(1, mesh="istio"), line(2, mesh="linkerd"), line(3, mesh=""), line(4, mesh="istio")])
+    found = policies(NOBODY)
+    expected = {"r1": ("deny", None), "r3": ("deny", None), "r4": ("deny", None)}
+    for bits in (judge.MOST_BITS, 0):
+        monkeypatch.setattr(judge, "MOST_BITS", bits)
+        assert said(engine, found) == expected
+        counted = check(engine, found)
+        assert (counted.calls, counted.count("deny")) == (4, 3)
+        assert (whatif(engine, found).evaluated, whatif(engine, found).deny) == (3, 3)
+
+
 def test_what_a_gateway_decided_is_decided_for_the_gateway(engine: Engine) -> None:
     gateway = {
         "reporter": "gateway",

@@ -103,6 +103,23 @@ def test_later_calls_of_a_new_kind_are_counted_as_broken(engine: Engine) -> None
     ]
 
 
+def test_calls_that_the_engine_does_not_judge_are_not_counted(engine: Engine) -> None:
+    of_others = [line(second, "web", "orders", "GET", "/orders/1", mesh="linkerd") for second in (10, 20, 90)]
+    in_bank = [line(second, "web", "ledger", "GET", "/", destination_namespace="bank") for second in (11, 91)]
+    stocked(engine, [*usual(), *of_others, *in_bank])
+    for of, namespaces, learnt, later in (
+        ("istio", (), (201, 2), (51, 1)),
+        ("istio", ("shop",), (200, 3), (50, 2)),
+        ("kubernetes", (), (203, 0), (52, 0)),
+        ("linkerd", (), (2, 203), (1, 51)),
+        ("consul", (), (0, 205), (0, 52)),
+    ):
+        found = suggest(engine, of, at(0), at(100), namespaces=namespaces)
+        assert found.held_out is not None
+        for trial, (legitimate, elsewhere) in ((found.learning, learnt), (found.held_out, later)):
+            assert (trial.legitimate, trial.elsewhere) == (legitimate, elsewhere), of
+
+
 def test_with_nothing_held_out_all_is_learnt(engine: Engine) -> None:
     stocked(engine, [*usual(), line(95, "web", "orders", "GET", "/reports/daily")])
     suggestion = suggest(engine, "istio", at(0), at(100), holdout=0)
