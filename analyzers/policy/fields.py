@@ -120,7 +120,7 @@ def value(subject: Subject, key: str) -> str:
             # Who shows a name showed a certificate, though the line has it as one-way TLS.
             return f"multiIf({_PLAINTEXT}, 'plaintext', source_principal != '', 'mtls', tls)"
         case Field.PRINCIPAL:
-            return "if(tls = 'plaintext', '', source_principal)"
+            return f"if({_PLAINTEXT}, '', source_principal)"
         case Field.CALLER:
             workload = f"concat('workload:', {value(Field.SOURCE_WORKLOAD, key)})"
             return f"multiIf({_PLAINTEXT}, '', source_principal != '', source_principal, {workload})"

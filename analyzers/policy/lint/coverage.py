@@ -27,7 +27,7 @@ from analyzers.policy.places import found_places
 from analyzers.policy.workloads import Workload
 from storage.engine import Engine
 from storage.sql import load
-from storage.tables import COUNTED_LOG_TYPES
+from storage.tables import COUNTED_LOG_TYPES, LOGGED_BIT
 
 NO_POLICY = Check("no-policy", "warning", "a workload that no policy governs")
 PLAINTEXT_CALLS = Check(
@@ -189,7 +189,13 @@ def _tls(engine: Engine, since: datetime, until: datetime) -> Mapping[str, Count
     """How the calls of each namespace came."""
     rows = engine.query(
         load("policy/mtls_calls").text,
-        {"since": since, "until": until, "counted": list(COUNTED_LOG_TYPES), "row_limit": ROW_LIMIT},
+        {
+            "since": since,
+            "until": until,
+            "counted": list(COUNTED_LOG_TYPES),
+            "tls_bit": LOGGED_BIT["tls"],
+            "row_limit": ROW_LIMIT,
+        },
     ).to_pylist()
     heard = {(row["namespace"], row["callee"]) for row in rows if not row["by_caller"]}
     found: dict[str, Counter[str]] = defaultdict(Counter)

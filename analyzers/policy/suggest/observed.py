@@ -20,7 +20,7 @@ from analyzers.policy.places import COLUMNS, found_places
 from analyzers.policy.suggest.paths import Path, of_path, of_template
 from storage.engine import Engine
 from storage.sql import load
-from storage.tables import COUNTED_LOG_TYPES
+from storage.tables import COUNTED_LOG_TYPES, LOGGED_BIT
 
 MAX_ROWS = 500_000
 MAX_FLAGS = 100_000
@@ -151,6 +151,7 @@ def read_observed(engine: Engine, since: datetime, until: datetime, flags: Flags
         "addresses": addresses,
         "owners": owners,
         "paths": MAX_ODD_PATHS + 1,
+        "tls_bit": LOGGED_BIT["tls"],
         "row_limit": MAX_ROWS + 1,
     }
     rows = engine.query(load("policy/observed").text, asked).to_pylist()

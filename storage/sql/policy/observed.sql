@@ -2,11 +2,12 @@
 -- A path is held against its operation's template, so that a policy made of the template lets the call pass: fit 0 = as the template
 -- says, 1 = the same with a slash behind it, 2 = otherwise, or with what no template stands for; of those the paths themselves.
 -- In: since, until, counted (log types that are calls), addresses and owners (pods' addresses, and NAMESPACE/WORKLOAD of each; as many),
--- paths (of those that no template stands for: most of them listed), row_limit (rows).
+-- paths (of those that no template stands for: most of them listed), tls_bit (of tls in `logged`), row_limit (rows).
 -- Out: base_edge_id, tcp (1 = a connection), mesh, reporter, the ends' names, principal (empty = none or not known), caller
--- (NAMESPACE/WORKLOAD, empty = not known), nameless (plaintext|unknown where there is no principal), method, operation, port (0 = not
+-- (NAMESPACE/WORKLOAD, empty = not known), nameless (plaintext, or unknown, also where the line only looks so), method, operation, port (0 = not
 -- known), fit, verdict, calls, first_seen, last_seen, odd_paths (distinct ones where fit = 2, in no order).
 WITH
+    tls = 'plaintext' AND bitTest(logged, {tls_bit:UInt8}) AS in_plaintext,
     cutQueryStringAndFragment(path) AS asked,
     if(position(operation, ' ') > 0, substring(operation, position(operation, ' ') + 1), toString(operation)) AS template,
     splitByChar('/', template) AS words,
@@ -34,11 +35,11 @@ SELECT
     destination_namespace,
     destination_workload,
     destination_service,
-    if(tls = 'plaintext', '', toString(source_principal)) AS principal,
+    if(in_plaintext, '', toString(source_principal)) AS principal,
     if(source_namespace != '' AND source_workload != '',
         concat(source_namespace, '/', source_workload),
         transform(replaceRegexpOne(toString(source_ip), '^::ffff:', ''), {addresses:Array(String)}, {owners:Array(String)}, '')) AS caller,
-    multiIf(principal != '', '', tls = 'plaintext', 'plaintext', 'unknown') AS nameless,
+    multiIf(principal != '', '', in_plaintext, 'plaintext', 'unknown') AS nameless,
     method,
     operation,
     destination_port AS port,
