@@ -34,7 +34,7 @@ from storage.errors import EngineUnavailable
 from tests.analyzers.policy.test_check import ONLY_WEB, line, policies
 from tests.analyzers.policy.test_unauthorized import BATCH, loaded
 from tests.analyzers.records import at, insert_calls
-from tests.support.cli import eastwatch
+from tests.support.cli import eastwatch, eastwatch_each
 from tests.support.poll import poll
 
 HOUR = 3600.0
@@ -172,17 +172,10 @@ def test_up_looks_for_findings_unless_told_not_to(engine: Engine, tmp_path: Path
 
 
 def test_a_store_without_policies_is_told(tmp_path: Path) -> None:
-    store = f"chdb:{tmp_path}/store"
-    done = subprocess.run(
-        [sys.executable, "-m", "eastwatch", "analyze", "--store", store],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.stdout.splitlines()[-1] == "0 findings"
-    assert done.stderr.startswith("eastwatch: no policies are stored, so calls were held against none")
+    store = ("--store", f"chdb:{tmp_path}/store")
+    _, ended = eastwatch_each(("migrate", *store), ("analyze", *store))
+    assert (ended.code, ended.stdout.splitlines()[-1]) == (0, "0 findings")
+    assert ended.stderr.startswith("eastwatch: no policies are stored, so calls were held against none")
 
 
 def test_runs_follow_each_other_until_told_to_stop() -> None:
