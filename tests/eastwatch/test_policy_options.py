@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,15 @@ def test_what_does_not_fit_is_refused(table: str, why: str) -> None:
     assert why in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_the_example_of_the_documentation_is_read_whole() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
+    (example,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "kind: MeshSettings" in block]
+    found = policies(example).settings
+    assert found.consul.allows is False and found.consul.trust_domain == "1111-2222.consul"
+    assert found.consul.peers["west"].trust_domain == "3333-4444.consul"
+    assert (found.smi.permissive, found.smi.trust_domain) == (False, "cluster.local")
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # pyright: ignore[reportUnusedFunction]
     monkeypatch.chdir(tmp_path)
@@ -126,8 +136,9 @@ def test_commands_take_the_table(tmp_path: Path) -> None:
 
     assert denied("check", file, config=plain) == (0, 1)
     assert denied("check", file, config=deny) == (1, 0)
-    changed = eastwatch_json("policy", "whatif", file, *store, "--config", str(deny))["changes"]
-    assert [one["then"] for one in changed] == ["deny"]
+    for config, then in ((plain, "unknown"), (deny, "deny")):
+        changed = eastwatch_json("policy", "whatif", file, *store, "--config", str(config))["changes"]
+        assert [one["then"] for one in changed] == [then]
     # Stored sets are judged by what was stored with them, and that the table is another one by now is told.
     eastwatch("policy", "load", file, "--valid-from", "2026-03-01", *store, "--config", str(plain))
     assert denied("check", config=deny) == (0, 1)
@@ -142,6 +153,12 @@ def test_commands_take_the_table(tmp_path: Path) -> None:
         assert "eastwatch: the stored policies are judged by the settings that they were stored with" in said
     eastwatch("policy", "load", file, "--valid-from", "2026-03-01", *store, "--config", str(deny))
     assert denied("check", config=plain) == (1, 0)
+    # Beside a stored set, what was stored with it counts until a table says otherwise.
+    allow = tmp_path / "allow.toml"
+    allow.write_text(DENY.replace("deny", "allow"))
+    for config, thens in ((plain, ["deny"]), (allow, [])):
+        changed = eastwatch_json("policy", "whatif", file, "--add", *store, "--config", str(config))["changes"]
+        assert [one["then"] for one in changed] == thens
     (one,) = eastwatch_json("analyze", *store, "--config", str(plain))["findings"]
     assert one["kind"] == "unauthorized"
 
