@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from analyzers.policy import each as listing
 from analyzers.policy import judge
 from analyzers.policy.check import check
 from analyzers.policy.each import each
+from analyzers.policy.errors import TooMuch
 from analyzers.policy.policy_set import PolicySet, read_set
 from analyzers.policy.store import load_set, stored_set, version_at, versions
 from analyzers.policy.whatif import whatif
@@ -326,6 +328,19 @@ def test_a_window_is_half_open(engine: Engine) -> None:
     found = check(engine, policies(ONLY_WEB), at(2), at(2) + timedelta(seconds=1))
     assert (found.calls, found.count("allow")) == (1, 1)
     assert check(engine, policies(ONLY_WEB), at(10), at(20)).calls == 0
+
+
+def test_more_calls_than_can_be_listed_are_refused_before_they_are_read(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_calls(engine, [line(1), line(2)])
+    monkeypatch.setattr(listing, "MAX_EACH", 2)
+    assert len(each(engine, policies(NOBODY))) == 2
+    monkeypatch.setattr(listing, "MAX_EACH", 1)
+    with pytest.raises(TooMuch, match="2 calls to list, expected at most 1: narrow the window"):
+        each(engine, policies(NOBODY))
+    # Calls that no policy governs are not listed.
+    assert len(each(engine, PolicySet())) == 0
 
 
 def test_an_empty_store_has_no_verdicts(engine: Engine) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from analyzers.policy.policy_set import PolicySet
-from analyzers.policy.whatif import Change, whatif
+from analyzers.policy.whatif import SAMPLES, Change, whatif
 from storage.engine import Engine
-from tests.analyzers.policy.test_check import ONLY_WEB, authorization, line, policies
+from tests.analyzers.policy.test_check import NOBODY, ONLY_WEB, authorization, line, policies
 from tests.analyzers.records import at, insert_calls
 
 
@@ -45,6 +45,16 @@ def test_what_would_change_is_told_by_caller_and_operation(engine: Engine) -> No
     assert brief(opened.changes) == [("shop/batch", "shop/orders", "deny", "allow", 1, None)] and opened.evaluated == 0
 
 
+def test_what_changes_alike_is_told_once_with_examples_of_all(engine: Engine) -> None:
+    insert_calls(engine, [line(number, source_version=f"v{number}") for number in (3, 1, 2, 4)])
+    (change,) = whatif(engine, policies(NOBODY)).changes
+    assert (change.calls, change.first_seen, change.last_seen) == (4, at(1), at(4))
+    assert set(change.samples) == {"r1", "r2", "r3", "r4"}
+    insert_calls(engine, [line(number, source_version=f"v{number}") for number in range(5, 9)])
+    (change,) = whatif(engine, policies(NOBODY)).changes
+    assert (change.calls, len(set(change.samples))) == (8, SAMPLES)
+
+
 HOUR = 3600
 
 
@@ -52,7 +62,10 @@ def test_evidence_is_thin_where_callers_were_heard_seldom(engine: Engine) -> Non
     def batch(hours: int, base: float) -> list[dict[str, Any]]:
         """Six calls, in so many hours."""
         name = f"in-{hours}"
-        return [line(base + HOUR * (at % hours) + at, source_service=name, request_id="") for at in range(6)]
+        return [
+            line(base + HOUR * (at % hours) + at, source_service=name, request_id="", operation=f"GET /{at}")
+            for at in range(6)
+        ]
 
     insert_calls(engine, [*batch(1, 7), *batch(2, 17), *batch(3, 27), line(25 * HOUR), line(25 * HOUR + 9)])
     coverage = whatif(engine, policies(ONLY_WEB)).coverage
@@ -63,6 +76,7 @@ def test_evidence_is_thin_where_callers_were_heard_seldom(engine: Engine) -> Non
         ("shop/in-1", 6, 1),
         ("shop/in-2", 6, 2),
     ]
+    assert [one.last_seen for one in coverage.rare] == [at(25 * HOUR + 9), at(12), at(HOUR + 22)]
     # Of less than a day few hours are no sign, few calls are.
     short = whatif(engine, policies(ONLY_WEB), at(0), at(23 * HOUR)).coverage
     assert (short.of_hours, short.callers, list(short.rare)) == (23, 3, [])
