@@ -67,6 +67,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         result = build([named] if named else tuple(COMMANDS))(
             args=arguments, prog_name="eastwatch", standalone_mode=False
         )
+    except SystemExit as left:
+        # How click leaves when whoever read the output has gone.
+        if isinstance(left.__context__, BrokenPipeError):
+            return exit_code_of(left.__context__) or 0
+        raise
     except (Exception, KeyboardInterrupt) as error:
         code = exit_code_of(error)
         if code is None:

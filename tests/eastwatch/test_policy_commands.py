@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,3 +172,17 @@ def test_what_only_reads_or_ends_makes_no_store(tmp_path: Path) -> None:
     for ended in eastwatch_each(*((*command, "--store", f"chdb:{tmp_path / 'nothing'}") for command in commands)):
         assert ended.code == 2 and "no store there" in ended.stderr
     assert not (tmp_path / "nothing").exists()
+
+
+def test_who_stops_reading_is_no_failure(place: Path) -> None:
+    command = ("policy", "check", str(place / "no-admin.yaml"), "--each", *store(place))
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from eastwatch.cli import main; main()", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout and process.stderr
+    with process.stderr:
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, b"")
