@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from analyzers.policy.formula import Network
 from analyzers.policy.lint.istio_fields import Given
 from analyzers.policy.lint.model import Check, shown
 
@@ -17,6 +18,23 @@ def address_remarks(given: Given, text: str) -> Iterator[tuple[Check, str]]:
     """What is to be said of one address or network."""
     del given
     yield from network_remarks(text)
+
+
+def every_address(networks: Iterable[Network]) -> bool:
+    """Whether networks together are all addresses of a version."""
+    return any(network.prefixlen == 0 for network in _joined(networks))
+
+
+def no_address(network: Network, exceptions: Iterable[Network]) -> bool:
+    """Whether exceptions leave nothing of a network."""
+    return any(network.version == one.version and network.subnet_of(one) for one in _joined(exceptions))  # pyright: ignore[reportArgumentType]
+
+
+def _joined(networks: Iterable[Network]) -> list[Network]:
+    found = list(networks)
+    old = ipaddress.collapse_addresses(one for one in found if isinstance(one, ipaddress.IPv4Network))
+    new = ipaddress.collapse_addresses(one for one in found if isinstance(one, ipaddress.IPv6Network))
+    return [*old, *new]
 
 
 def network_remarks(text: str) -> Iterator[tuple[Check, str]]:

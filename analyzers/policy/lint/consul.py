@@ -26,6 +26,7 @@ from analyzers.policy.formula import (
 )
 from analyzers.policy.lint.implies import Implications
 from analyzers.policy.lint.model import Check, Remark, Subject, shown
+from analyzers.policy.settings_document import MeshSettings
 
 ALLOW_ANYBODY = Check("allow-anybody", "warning", "an intention that allows *")
 PREFIX_EDGE = Check("prefix-edge", "warning", "a PathPrefix without / at its end")
@@ -37,10 +38,11 @@ PERMISSIONS_ON_TCP = Check("permissions-on-tcp", "error", "permissions of a serv
 TWICE = Check("destination-twice", "warning", "two documents of one destination")
 SUPERFLUOUS = Check("superfluous-intention", "note", "an intention that says the same as that of *")
 WEAK_MTLS = Check("weak-mtls", "warning", "mTLS that is permissive")
+OPEN_DEFAULT = Check("open-default", "warning", "a default policy that lets everybody in")
 EXPOSED = Check("exposed-path", "note", "paths without mTLS and without intentions")
 CHECKS = (
     *(ALLOW_ANYBODY, PREFIX_EDGE, PATH_WITH_QUERY, UNREACHED_PERMISSION, OPEN_END, WIDER_IGNORED),
-    *(PERMISSIONS_ON_TCP, TWICE, SUPERFLUOUS, WEAK_MTLS, EXPOSED),
+    *(PERMISSIONS_ON_TCP, TWICE, SUPERFLUOUS, WEAK_MTLS, OPEN_DEFAULT, EXPOSED),
 )
 MAX_PERMISSIONS = 200
 """Of one source, whose order is looked at."""
@@ -54,6 +56,12 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
     for subject in subjects:
         if isinstance(subject.model, Defaults):
             yield from _defaults(subject, subject.model)
+        if isinstance(subject.model, MeshSettings) and subject.model.consul.allows:
+            yield subject.remark(
+                OPEN_DEFAULT,
+                "consul.default",
+                "whoever no intention names may call every service: set default_intention_policy to deny",
+            )
         if not isinstance(subject.model, ServiceIntentions):
             continue
         entry: ServiceIntentions = subject.model

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from analyzers.policy.istio.model import AuthorizationPolicy
-from analyzers.policy.lint.addresses import HOST_BITS, MAPPED, address_remarks
+from analyzers.policy.lint.addresses import HOST_BITS, MAPPED, address_remarks, every_address
 from analyzers.policy.lint.istio_fields import Given, of_policy
 from analyzers.policy.lint.model import Check, Remark, Subject, shown
 
@@ -40,7 +41,6 @@ CHECKS = (
 _PRINCIPAL = re.compile(r"[^/]+/ns/[^/]+/sa/[^/]+")
 _NEEDLESS_ESCAPE = re.compile(r"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
 """A percent sign for a letter, a digit or one of -._~, which are shown as themselves."""
-_ALL_ADDRESSES = frozenset({"0.0.0.0/0", "::/0"})
 _NOT_TEXTS = frozenset({"ipBlocks", "remoteIpBlocks", "destination.ip", "ports", "namespaces", "trustDomains"})
 """Fields whose values are no texts with a star at one end, or whose stars are read otherwise."""
 _NO_STARS = frozenset({"serviceAccounts"})
@@ -249,4 +249,4 @@ def _addresses(subject: Subject, policy: AuthorizationPolicy, given: Given, allo
 
 
 def _all(texts: Sequence[str]) -> bool:
-    return any(text in _ALL_ADDRESSES for text in texts)
+    return every_address(ipaddress.ip_network(text, strict=False) for text in texts)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from analyzers.policy.documents import Value
 from analyzers.policy.kubernetes.model import Block, NetworkPolicy, Peer, Port, Rule
-from analyzers.policy.lint.addresses import HOST_BITS, network_remarks
-from analyzers.policy.lint.model import Check, Remark, Subject, found_at
+from analyzers.policy.lint.addresses import HOST_BITS, every_address, network_remarks, no_address
+from analyzers.policy.lint.model import Check, Remark, Severity, Subject, found_at
 from analyzers.policy.lint.selecting import SELECTS_NOTHING, impossible
 from analyzers.policy.selectors import Selector
 
@@ -18,13 +18,14 @@ EMPTY_LIST = Check("empty-list", "warning", "an empty list of peers or ports")
 SPLIT_PEER = Check("split-peer", "warning", "a namespace and its pods as two peers")
 EVERY_NAMESPACE = Check("every-namespace", "warning", "a peer of all namespaces")
 ANY_BLOCK = Check("any-block", "warning", "a block of all addresses")
+EMPTY_BLOCK = Check("empty-block", "error", "a block of which its exceptions leave nothing")
 POD_BLOCK = Check("pod-block", "note", "a block of private addresses")
 SECTION_IGNORED = Check("section-ignored", "error", "rules of a direction that policyTypes leaves out")
 NO_DNS = Check("no-dns", "note", "egress by ports, without that of DNS")
 COVERED_RULE = Check("covered-rule", "note", "a rule beside one of every peer and port")
 CHECKS = (
-    *(EVERYBODY, ANY_PEER, EMPTY_LIST, SPLIT_PEER, EVERY_NAMESPACE, ANY_BLOCK, POD_BLOCK, SECTION_IGNORED),
-    *(NO_DNS, COVERED_RULE, HOST_BITS, SELECTS_NOTHING),
+    *(EVERYBODY, ANY_PEER, EMPTY_LIST, SPLIT_PEER, EVERY_NAMESPACE, ANY_BLOCK, EMPTY_BLOCK, POD_BLOCK),
+    *(SECTION_IGNORED, NO_DNS, COVERED_RULE, HOST_BITS, SELECTS_NOTHING),
 )
 _DNS = 53
 _PRIVATE = tuple(
@@ -77,6 +78,14 @@ def _direction(subject: Subject, section: str, rules: tuple[Rule, ...] | None) -
 
 
 def _peers(subject: Subject, at: str, peers: Sequence[Peer], section: str) -> Iterator[Remark]:
+    whole = [peer.block.network for peer in peers if peer.block and not peer.block.exceptions]
+    if every_address(whole) and all(network.prefixlen for network in whole):
+        yield subject.remark(
+            ANY_BLOCK,
+            at,
+            "together these blocks are every address: write the networks that are meant",
+            _severity(section),
+        )
     for number, peer in enumerate(peers):
         place = f"{at}[{number}]"
         for selector, field in ((peer.pods, "podSelector"), (peer.namespaces, "namespaceSelector")):
@@ -114,10 +123,16 @@ def _block(subject: Subject, place: str, block: Block, section: str) -> Iterator
     if written is not None and written.is_text:
         for check, message in network_remarks(written.text()):
             yield subject.remark(check, f"{place}.ipBlock.cidr", message)
-    if block.network.prefixlen == 0 and not block.exceptions:
-        severity = "warning" if section == "ingress" else "note"
+    if no_address(block.network, block.exceptions):
         yield subject.remark(
-            ANY_BLOCK, f"{place}.ipBlock.cidr", "every address is meant: write the networks that are", severity
+            EMPTY_BLOCK, f"{place}.ipBlock.except", f"nothing of {block.network} is left: take out what is meant"
+        )
+    elif block.network.prefixlen == 0 and not block.exceptions:
+        yield subject.remark(
+            ANY_BLOCK,
+            f"{place}.ipBlock.cidr",
+            "every address is meant: write the networks that are",
+            _severity(section),
         )
     elif any(
         block.network.version == private.version and private.supernet_of(block.network)  # pyright: ignore[reportArgumentType]
@@ -129,6 +144,10 @@ def _block(subject: Subject, place: str, block: Block, section: str) -> Iterator
             f"whether the addresses of pods in {block.network} are compared is up to the network's plugin: "
             "write podSelector or namespaceSelector for pods",
         )
+
+
+def _severity(section: str) -> Severity:
+    return "warning" if section == "ingress" else "note"
 
 
 def _reaches_dns(rule: Rule) -> bool:

@@ -18,6 +18,7 @@ from analyzers.policy.linkerd.model import (
     Route,
     Server,
     ServerAuthorization,
+    Settings,
     age,
 )
 from analyzers.policy.lint.addresses import HOST_BITS, network_remarks
@@ -34,12 +35,14 @@ ANY_IDENTITY = Check("any-identity", "warning", "an authentication of every iden
 LITERAL_STAR = Check("literal-star", "error", "a * that is not the first label of an identity")
 NOBODY_LET_IN = Check("nobody-let-in", "warning", "a Server that no document lets anybody in to")
 OPEN_SERVER = Check("open-server", "warning", "a Server whose accessPolicy asks for no identity")
+OPEN_DEFAULT = Check("open-default", "warning", "a default policy that asks for no identity")
 SERVER_OVERLAP = Check("server-overlap", "warning", "two Servers of the same pods and port")
 ROUTE_UNUSED = Check("route-unused", "error", "a route of a Server whose protocol has no such routes")
 ROUTES_TURN_AWAY = Check("routes-turn-away", "note", "routes of a Server, none of which is for every path")
 CHECKS = (
     *(DANGLING_AUTHENTICATION, DANGLING_TARGET, EVERYBODY, NOBODY_NAMED, CLUSTER_ONLY, ANY_IDENTITY, LITERAL_STAR),
-    *(NOBODY_LET_IN, OPEN_SERVER, SERVER_OVERLAP, ROUTE_UNUSED, ROUTES_TURN_AWAY, HOST_BITS, SELECTS_NOTHING),
+    *(NOBODY_LET_IN, OPEN_SERVER, OPEN_DEFAULT, SERVER_OVERLAP, ROUTE_UNUSED, ROUTES_TURN_AWAY, HOST_BITS),
+    SELECTS_NOTHING,
 )
 MAX_SERVERS = 1_000
 """Servers of one port and namespace that each younger one is held against."""
@@ -107,6 +110,14 @@ def remarks(subjects: Sequence[Subject]) -> Iterator[Remark]:
         yield from _identities(subject, one.clients, "spec.identities")
     for subject, one in every.networks:
         yield from _blocks(subject, one.networks, "spec.networks")
+    for subject, one in _of(subjects, Settings):
+        if one.default_policy in _OPEN:
+            yield subject.remark(
+                OPEN_DEFAULT,
+                "data.values",
+                f"defaultInboundPolicy {one.default_policy} lets callers without an identity in where no Server is: "
+                "write all-authenticated, or deny",
+            )
 
 
 def _servers(every: _Set) -> Iterator[Remark]:

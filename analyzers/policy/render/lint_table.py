@@ -31,10 +31,8 @@ def print_lint(found: Lint, skipped: Mapping[str, int], console: Console | None 
 def _line(one: Remark) -> str:
     place = f"{printable(one.file)}:{one.line}: " if one.file else ""
     name = "/".join(printable(part, 60) for part in (one.namespace, one.name) if part)
-    field = f" {printable(one.field, 120)}" if one.field else ""
-    return (
-        f"{place}{one.severity}: {printable(one.kind, 40)} {name}{field}: {printable(one.message, 600)} [{one.check}]"
-    )
+    about = " ".join(filter(None, (printable(one.kind, 40), name, printable(one.field, 120) if one.field else "")))
+    return f"{place}{one.severity}: {about}: {printable(one.message, 600)} [{one.check}]"
 
 
 def _coverage(found: Coverage) -> Sequence[str]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
+from analyzers.policy import settings_document
 from analyzers.policy.consul import read as consul
 from analyzers.policy.documents import read_documents
 from analyzers.policy.istio import engine as istio
 from analyzers.policy.kubernetes import read as kubernetes
-from analyzers.policy.linkerd import read as linkerd
+from analyzers.policy.linkerd import engine as linkerd
 from analyzers.policy.lint.model import Check, Remark
 from analyzers.policy.lint.run import lint
 from analyzers.policy.policy_set import Document, PolicySet
@@ -25,6 +26,7 @@ KINDS: Mapping[str, Mapping[tuple[str, str], Any]] = {
     "consul": consul.KINDS,
     "smi": smi.KINDS,
     "kubernetes": kubernetes.KINDS,
+    "settings": settings_document.KINDS,
 }
 Object = dict[str, Any]
 
@@ -66,9 +68,9 @@ def read(*objects: Object) -> tuple[PolicySet, Mapping[str, bytes]]:
         kind = (fields.get("kind") or fields["Kind"]).text()
         version = fields.get("apiVersion")
         group = version.text().rpartition("/")[0] if version else ""
-        engine, reader = next((name, kinds[group, kind]) for name, kinds in KINDS.items() if (group, kind) in kinds)
-        model = reader(value, "default")
-        assert model is not None
+        readers = [(name, kinds[group, kind]) for name, kinds in KINDS.items() if (group, kind) in kinds]
+        read_by = ((name, reader(value, "default")) for name, reader in readers)
+        engine, model = next((name, model) for name, model in read_by if model is not None)
         text = yaml.serialize(value.node)
         documents.append(
             Document(

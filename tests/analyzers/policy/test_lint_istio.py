@@ -412,6 +412,12 @@ VALUES = (
         [policy(source(ipBlocks=["10.0.0.0/8"])), deny(source(ipBlocks=["0.0.0.0/0"]))],
     ),
     Case(
+        values.ANY_ADDRESS,
+        f"{FROM}.ipBlocks",
+        [policy(source(ipBlocks=["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"]))],
+        [policy(source(ipBlocks=["0.0.0.0/1", "128.0.0.0/2", "::/1"]))],
+    ),
+    Case(
         values.FORWARDED_ADDRESS,
         f"{FROM}.remoteIpBlocks",
         [policy(source(remoteIpBlocks=["203.0.113.0/24"]))],

@@ -56,6 +56,16 @@ def server_authorization(client: Object, server: Object | None = None) -> Object
     return of_linkerd("ServerAuthorization", "s", {"server": server or {"name": "api"}, "client": client})
 
 
+def linkerd_config(policy: str) -> Object:
+    """The control plane's own settings."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "linkerd-config", "namespace": "linkerd"},
+        "data": {"values": f"proxy: {{defaultInboundPolicy: {policy}}}\n"},
+    }
+
+
 def route(path: str, parent: str = "api", **spec: Any) -> Object:
     """An HTTPRoute."""
     given = {
@@ -163,6 +173,12 @@ OF_LINKERD = (
         [server(accessPolicy="all-authenticated")],
     ),
     Case(
+        linkerd.OPEN_DEFAULT,
+        "data.values",
+        [linkerd_config("all-unauthenticated")],
+        [linkerd_config("all-authenticated")],
+    ),
+    Case(
         linkerd.SERVER_OVERLAP,
         "spec.podSelector",
         [server(), server("b", created="2026-02-01T00:00:00Z", labels={"app": "orders", "v": "1"})],
@@ -208,6 +224,11 @@ def http(action: str = "allow", **fields: Any) -> Object:
 def defaults(**fields: Any) -> Object:
     """A service's defaults."""
     return {"Kind": "service-defaults", "Name": "orders", **fields}
+
+
+def mesh_settings(default: str) -> Object:
+    """What Consul's servers are set to."""
+    return {"apiVersion": "eastwatch/v1", "kind": "MeshSettings", "consul": {"default": default}}
 
 
 DENY_ALL: Object = {"Name": "*", "Action": "deny"}
@@ -305,6 +326,7 @@ OF_CONSUL = (
         [intentions(allow("web"), DENY_ALL), intentions(allow("web"), allow("*", Peer="x"), name="cart")],
     ),
     Case(consul.WEAK_MTLS, "mutualTLSMode", [defaults(MutualTLSMode="permissive")], [defaults(MutualTLSMode="strict")]),
+    Case(consul.OPEN_DEFAULT, "consul.default", [mesh_settings("allow")], [mesh_settings("deny")]),
     Case(consul.EXPOSED, "expose", [defaults(Expose={"Paths": [{"Path": "/health"}]})], [defaults(Expose={})]),
 )
 
@@ -460,6 +482,18 @@ OF_KUBERNETES = (
         "spec.ingress[0].from[0].ipBlock.cidr",
         [network(ingress=[peer(ipBlock={"cidr": "0.0.0.0/0"})])],
         [network(ingress=[peer(ipBlock={"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]})])],
+    ),
+    Case(
+        kubernetes.ANY_BLOCK,
+        "spec.ingress[0].from",
+        [network(ingress=[{"from": [{"ipBlock": {"cidr": "0.0.0.0/1"}}, {"ipBlock": {"cidr": "128.0.0.0/1"}}]}])],
+        [network(ingress=[{"from": [{"ipBlock": {"cidr": "0.0.0.0/1"}}, {"ipBlock": {"cidr": "128.0.0.0/2"}}]}])],
+    ),
+    Case(
+        kubernetes.EMPTY_BLOCK,
+        "spec.ingress[0].from[0].ipBlock.except",
+        [network(ingress=[peer(ipBlock={"cidr": "8.0.0.0/8", "except": ["8.0.0.0/9", "8.128.0.0/9"]})])],
+        [network(ingress=[peer(ipBlock={"cidr": "8.0.0.0/8", "except": ["8.0.0.0/9", "8.128.0.0/10"]})])],
     ),
     Case(
         kubernetes.POD_BLOCK,
