@@ -141,6 +141,16 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text that other readers of YAML may take for a number or a word of theirs stands in quotes."""
+    plain = (text[:1].isalpha() and text.lower() not in _WORDS) or text.startswith("/")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+
+
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+_Plain.add_representer(str, _quoted)
+
+
 def as_yaml(documents: Sequence[dict[str, Any]]) -> str:
     """Documents as YAML; texts from telemetry come out quoted and escaped where they need it."""
     return yaml.dump_all(documents, Dumper=_Plain, sort_keys=False, explicit_start=True, width=100)
