@@ -42,6 +42,11 @@ class Columns:
         return "  ".join(padded).rstrip()
 
 
+def many(count: int, what: str) -> str:
+    """`1 call`, `2,000 calls`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def write(lines: Sequence[str], console: Console | None = None) -> None:
     """Write lines on `console` (default: stdout); one that is too long wraps on a terminal."""
     console = console or Console()

@@ -36,7 +36,7 @@ def guard(fail_on: Sequence[str], failures: Mapping[str, str], decided: int, min
         return
     told = [text for name, text in failures.items() if name in fail_on or "any" in fail_on]
     if decided < min_calls:
-        told.append(f"{decided:,} calls are decided by these policies, expected at least {min_calls:,} (--min-calls)")
+        told.append(f"calls that these policies decide: {decided:,}, expected at least {min_calls:,} (--min-calls)")
     for text in told:
         tell(f"failed: {text}")
     if told:

@@ -89,11 +89,11 @@ def _failures(found: Check) -> Mapping[str, str]:
         one.calls for one in found.decided if one.verdict != "unknown" and DID.get(one.did, one.verdict) != one.verdict
     )
     counts = {
-        CheckFailOn.deny: (found.count("deny"), "calls are denied"),
-        CheckFailOn.disagree: (otherwise, "calls were let in or refused otherwise than the policies say"),
-        CheckFailOn.unknown: (found.count("unknown"), "calls are unknown"),
+        CheckFailOn.deny: (found.count("deny"), "calls that are denied"),
+        CheckFailOn.disagree: (otherwise, "calls let in or refused otherwise than the policies say"),
+        CheckFailOn.unknown: (found.count("unknown"), "calls that are unknown"),
     }
-    return {name: f"{calls:,} {text}" for name, (calls, text) in counts.items() if calls}
+    return {name: f"{text}: {calls:,}" for name, (calls, text) in counts.items() if calls}
 
 
 def _write(document: Mapping[str, Any], calls: Each | None) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from analyzers.columns import write
+from analyzers.columns import many, write
 from analyzers.dependencies.model import rfc3339
 from analyzers.policy.errors import BadPolicy
 from analyzers.policy.policy_set import PolicySet
@@ -64,8 +64,8 @@ def load_(
     if as_json:
         _write(_document(loaded) | {"skipped": dict(policies.skipped)})
         return
-    state = "hold from" if loaded.changed else "unchanged, hold since"
-    lines = [f"{loaded.documents:,} documents, {state} {loaded.valid_from:%Y-%m-%d %H:%M:%S}"]
+    state = "valid from" if loaded.changed else "unchanged, valid since"
+    lines = [f"{many(loaded.documents, 'document')}, {state} {loaded.valid_from:%Y-%m-%d %H:%M:%S}"]
     write([*lines, *skipped_lines(policies.skipped)])
 
 

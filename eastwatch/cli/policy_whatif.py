@@ -89,13 +89,13 @@ def _beside(engine: Engine, policies: PolicySet) -> PolicySet:
 
 def _failures(found: WhatIf) -> Mapping[str, str]:
     told = {
-        FailOn.break_: "calls that are let in would be refused",
-        FailOn.open_: "calls that are refused would be let in",
+        FailOn.break_: "calls let in that would be refused",
+        FailOn.open_: "calls refused that would be let in",
         FailOn.unknown: "calls of which it cannot be told",
-        "": "calls would be refused of which nobody knows what was done",
+        "": "calls that would be refused, of which nobody knows what was done",
     }
     counts = Counter[str]()
     for change in found.changes:
         kinds = {FailOn.break_: change.breaks, FailOn.open_: change.opens, FailOn.unknown: change.then == "unknown"}
         counts[next((name for name, holds in kinds.items() if holds), "")] += change.calls
-    return {name: f"{counts[name]:,} {text}" for name, text in told.items() if counts[name]}
+    return {name: f"{text}: {counts[name]:,}" for name, text in told.items() if counts[name]}

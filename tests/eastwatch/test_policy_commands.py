@@ -100,16 +100,16 @@ def test_each_call_is_listed_in_the_order_of_time(place: Path) -> None:
 FAILED = (
     ("check", "no-admin", "disagree", None),
     ("check", "no-admin", "unknown", None),
-    ("check", "no-admin", "deny", "1 calls are denied"),
-    ("check", "no-orders", "disagree", "3 calls were let in or refused otherwise than the policies say"),
-    ("check", "with-header", "unknown", "4 calls are unknown"),
-    ("check", "no-admin", "any", "1 calls are denied"),
+    ("check", "no-admin", "deny", "calls that are denied: 1"),
+    ("check", "no-orders", "disagree", "calls let in or refused otherwise than the policies say: 3"),
+    ("check", "with-header", "unknown", "calls that are unknown: 4"),
+    ("check", "no-admin", "any", "calls that are denied: 1"),
     ("whatif", "no-admin", "any", None),
-    ("whatif", "no-orders", "break", "2 calls that are let in would be refused"),
-    ("whatif", "no-orders", "open", "1 calls that are refused would be let in"),
+    ("whatif", "no-orders", "break", "calls let in that would be refused: 2"),
+    ("whatif", "no-orders", "open", "calls refused that would be let in: 1"),
     ("whatif", "no-orders", "unknown", None),
-    ("whatif", "with-header", "unknown", "4 calls of which it cannot be told"),
-    ("whatif", "with-header", "break", "0 calls are decided by these policies, expected at least 1 (--min-calls)"),
+    ("whatif", "with-header", "unknown", "calls of which it cannot be told: 4"),
+    ("whatif", "with-header", "break", "calls that these policies decide: 0, expected at least 1 (--min-calls)"),
 )
 
 
@@ -129,7 +129,7 @@ def test_no_evidence_guards_nothing(place: Path) -> None:
         asked = ("policy", "whatif", str(place / f"{file}.yaml"), *window, *store(place))
         shown, failed, taken = eastwatch_each(asked, (*asked, *guarded), (*asked, *guarded, "--min-calls", "0"))
         assert (shown.code, failed.code, taken.code) == (0, 1, 0)
-        assert "0 calls are decided by these policies" in failed.stderr
+        assert "calls that these policies decide: 0" in failed.stderr
     enough = ("policy", "whatif", str(place / "no-admin.yaml"), *store(place), *guarded, "--min-calls")
     assert [ended.code for ended in eastwatch_each((*enough, "4"), (*enough, "5"))] == [0, 1]
 

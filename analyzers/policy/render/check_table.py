@@ -7,7 +7,7 @@ from itertools import islice
 
 from rich.console import Console
 
-from analyzers.columns import Columns, aligned, write
+from analyzers.columns import Columns, aligned, many, write
 from analyzers.dependencies.render.text import printable
 from analyzers.policy.check import Check
 from analyzers.policy.each import Each, Judged
@@ -63,7 +63,7 @@ def print_each(calls: Each, console: Console | None = None) -> None:
     rest = iter(calls)
     while page := [_line(call) for call in islice(rest, PAGE)]:
         write(list(columns.lines(page)), console)
-    write([f"{len(calls):,} calls"], console)
+    write([many(len(calls), "call")], console)
 
 
 def _line(call: Judged) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from analyzers.columns import aligned, write
+from analyzers.columns import aligned, many, write
 from analyzers.dependencies.render.text import printable
 from analyzers.policy.lint.coverage import TLS, Coverage
 from analyzers.policy.lint.model import SEVERITIES, Remark
@@ -23,7 +23,8 @@ def print_lint(found: Lint, skipped: Mapping[str, int], console: Console | None 
     if found.coverage:
         lines += _coverage(found.coverage)
     counts = ", ".join(f"{(n := found.count(one)):,} {_COUNTED[one][n != 1]}" for one in SEVERITIES)
-    lines += ["", f"{found.documents:,} documents: {counts}"] if lines else [f"{found.documents:,} documents: {counts}"]
+    whole = many(found.documents, "document")
+    lines += ["", f"{whole}: {counts}"] if lines else [f"{whole}: {counts}"]
     lines += skipped_lines(skipped)
     write(lines, console)
 
