@@ -60,6 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with files of policies, and a store with calls."""
     place = tmp_path_factory.mktemp("policy")
     (place / "calls.jsonl").write_text("".join(json.dumps(one) + "\n" for one in CALLS))
+    (place / "untold.jsonl").write_text("".join(json.dumps({**one, "verdict": "unknown"}) + "\n" for one in CALLS))
     for name, text in (
         ("no-admin", NO_ADMIN),
         ("no-orders", NO_ORDERS),
@@ -121,6 +122,22 @@ def test_what_is_failed_on(place: Path) -> None:
     for case, ended in zip(FAILED, eastwatch_each(*commands), strict=True):
         told = f"eastwatch: failed: {case[-1]}\n" in ended.stderr
         assert (ended.code, told) == ((1, True) if case[-1] else (0, False)), (case, ended.stderr)
+
+
+def test_a_verdict_that_is_unknown_is_no_disagreement(place: Path) -> None:
+    (ended,) = eastwatch_each(
+        ("policy", "check", str(place / "with-header.yaml"), "--fail-on", "disagree", "--min-calls", "0", *store(place))
+    )
+    assert (ended.code, ended.stderr) == (0, "")
+
+
+def test_refusals_of_calls_of_which_nobody_knows_what_was_done(place: Path) -> None:
+    at = ("--store", f"chdb:{place / 'untold'}")
+    eastwatch("ingest", f"file:{place / 'untold.jsonl'}?format=calls_json", "--until-idle", *at)
+    asked = ("policy", "whatif", str(place / "no-admin.yaml"), *at, "--fail-on")
+    broken, opened, whatever = eastwatch_each((*asked, "break"), (*asked, "open"), (*asked, "any"))
+    assert (broken.code, opened.code, whatever.code) == (0, 0, 1)
+    assert "failed: calls that would be refused, of which nobody knows what was done: 1\n" in whatever.stderr
 
 
 def test_no_evidence_guards_nothing(place: Path) -> None:

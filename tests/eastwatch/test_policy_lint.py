@@ -57,7 +57,7 @@ def test_it_fails_on_the_severity_that_is_asked_for(files: Path, worst: str, fai
     named = ("--fail-on", fail_on) if fail_on else ()
     out = eastwatch("policy", "lint", str(files / f"{worst}.yaml"), *named, expect=code)
     assert (f": {worst}: AuthorizationPolicy shop/" in out) is (worst != "clean")
-    assert "1 documents: " in out
+    assert "1 document: " in out
 
 
 def test_lines_name_file_line_and_field(files: Path) -> None:
@@ -67,7 +67,7 @@ def test_lines_name_file_line_and_field(files: Path) -> None:
         f"{file}:7: error: AuthorizationPolicy shop/wrong spec.rules[0].from[0].source.principals[0]: "
     )
     assert out.splitlines()[-2:] == [
-        "1 documents: 1 error, 0 warnings, 0 notes",
+        "1 document: 1 error, 0 warnings, 0 notes",
         "skipped, as they say nothing of who may call: Service (1)",
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analyzers.policy.policy_set import PolicySet
-from analyzers.policy.whatif import SAMPLES, Change, whatif
+from analyzers.policy.whatif import MAX_RARE, SAMPLES, Change, whatif
 from storage.engine import Engine
 from tests.analyzers.policy.test_check import NOBODY, ONLY_WEB, authorization, line, policies
 from tests.analyzers.records import at, insert_calls
@@ -80,11 +80,22 @@ def test_evidence_is_thin_where_callers_were_heard_seldom(engine: Engine) -> Non
     # Of less than a day few hours are no sign, few calls are.
     short = whatif(engine, policies(ONLY_WEB), at(0), at(23 * HOUR)).coverage
     assert (short.of_hours, short.callers, list(short.rare)) == (23, 3, [])
+    day = whatif(engine, policies(ONLY_WEB), at(0), at(24 * HOUR)).coverage
+    assert (day.of_hours, [one.source for one in day.rare]) == (24, ["shop/in-1", "shop/in-2"])
     five = whatif(engine, policies(ONLY_WEB), at(8), at(23 * HOUR)).coverage
     assert [(one.source, one.calls) for one in five.rare] == [("shop/in-1", 5)]
+    # Minutes apart, and one hour.
+    insert_calls(engine, [line(5 * HOUR + 60 * number, source_service="minutes") for number in range(9)])
+    assert whatif(engine, policies(ONLY_WEB), at(5 * HOUR), at(6 * HOUR)).coverage.hours == 1
     # All hours of a long time count.
     insert_calls(engine, [line(HOUR * number + 1, source_service="steady") for number in range(30, 1530)])
-    assert whatif(engine, policies(ONLY_WEB)).coverage.hours == 1504
+    assert whatif(engine, policies(ONLY_WEB)).coverage.hours == 1505
+
+
+def test_of_many_callers_heard_seldom_some_are_shown_and_all_counted(engine: Engine) -> None:
+    insert_calls(engine, [line(number, source_service=f"caller-{number}") for number in range(1, MAX_RARE + 8)])
+    coverage = whatif(engine, policies(ONLY_WEB)).coverage
+    assert (len(coverage.rare), coverage.rare_callers) == (MAX_RARE, MAX_RARE + 7)
 
 
 def test_what_nobody_knows_was_done_is_news_only_where_it_would_be_refused(engine: Engine) -> None:
