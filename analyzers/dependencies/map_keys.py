@@ -162,8 +162,8 @@ def _read(engine: Engine) -> MapKeys:
     values = np.array([row[1:] for row in held], np.int64).reshape(-1, 3)
     order = np.argsort(sides, kind="stable")
     sides, values = sides[order], values[order]
-    row, source = _joined(keys["source_endpoint"].to_numpy(), sides)
-    again, destination = _joined(keys["destination_endpoint"].to_numpy()[row], sides)
+    row, source = joined(keys["source_endpoint"].to_numpy(), sides)
+    again, destination = joined(keys["destination_endpoint"].to_numpy()[row], sides)
     row, source, destination = row[again], values[source[again]], values[destination]
     start, end = np.maximum(source[:, 1], destination[:, 1]), np.minimum(source[:, 2], destination[:, 2])
     holds = start < end
@@ -181,7 +181,7 @@ def _read(engine: Engine) -> MapKeys:
     )
 
 
-def _joined(wanted: npt.NDArray[np.uint64], sides: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
+def joined(wanted: npt.NDArray[np.uint64], sides: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
     """Every pair (row of `wanted`, row of the sorted `sides`) whose values are equal."""
     first, after = np.searchsorted(sides, wanted, "left"), np.searchsorted(sides, wanted, "right")
     found = after - first

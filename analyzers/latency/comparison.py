@@ -122,6 +122,7 @@ def shift(before: Stack, after: Stack, dispersion: float | Floats = 1.0, level: 
     cumulated = np.cumsum(found, axis=1)
     half = float(ndtri(0.5 + level / 2)) * _rank_error(one, two) * np.sqrt(dispersion)
     total = cumulated[:, -1]
+    half = np.where(np.isfinite(half), half, 0.5)
     places = [_place(found, cumulated, share * total) for share in (np.full(len(total), 0.5), 0.5 - half, 0.5 + half)]
     middle, low, high = (np.exp((place - width + 1) * _LOG_GAMMA) for place in places)
     known = (one.calls > 0) & (two.calls > 0)

@@ -20,6 +20,7 @@ from analyzers.dependencies.histograms import GAMMA, ZERO_BUCKET, value_us
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 TOP_BUCKET = 1400
 """Longer durations (17 days) are counted as this long."""
@@ -132,13 +133,13 @@ def from_maps(column: pa.Array, rows: npt.ArrayLike, size: int) -> Stack:
     return scattered(np.repeat(np.asarray(rows, np.int64), length), keys, items, size)
 
 
-def is_cut_to_milliseconds(stack: Stack) -> npt.NDArray[np.bool_]:
+def is_cut_to_milliseconds(stack: Stack) -> Flags:
     """Which rows hold whole milliseconds only, as proxies print them: no calls in buckets without a whole one."""
     whole = _holds_millisecond(stack.first, stack.counts.shape[1])
     return np.asarray(~(stack.counts[:, ~whole] > 0).any(axis=1), np.bool_)
 
 
-def uncut(stack: Stack, rows: npt.NDArray[np.bool_]) -> Stack:
+def uncut(stack: Stack, rows: Flags) -> Stack:
     """The stack with each whole millisecond d of the flagged rows spread evenly over [d, d + 1) ms.
 
     Envoy cuts durations to whole milliseconds. Without this a median moves in steps, and 0 ms has no logarithm.
@@ -161,7 +162,7 @@ def _whole_milliseconds(first: int, width: int) -> tuple[Ints, Ints]:
     return np.where(zero, 0, lower).astype(np.int64), np.where(zero, 0, upper).astype(np.int64)
 
 
-def _holds_millisecond(first: int, width: int) -> npt.NDArray[np.bool_]:
+def _holds_millisecond(first: int, width: int) -> Flags:
     low, high = _whole_milliseconds(first, width)
     return np.asarray(low <= high, np.bool_)
 

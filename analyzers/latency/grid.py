@@ -1,0 +1,149 @@
+"""Sums of every series by minute, as matrices: what a look screens before it reads any histogram.
+
+rollup rows (series, minute, sums) ──► Grid (series x minutes) ──► screen
+
+A grid moves on with time: `moved` drops what is older and leaves room for what is new, so that each minute is read
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from analyzers.latency.stack import Floats, Ints
+
+MINUTE_S = 60
+SUMS = ("calls", "log_sum", "log_sum2", "requests", "errors")
+"""`calls` are those whose duration is known; `log_sum` and `log_sum2` are of its natural log in us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Rows of rollups; several may be of one series and minute.
+
+    Attributes:
+        series: number of the series.
+        minute: begin, seconds since 1970.
+    """
+
+    series: Ints
+    minute: Ints
+    calls: Floats
+    log_sum: Floats
+    log_sum2: Floats
+    requests: Floats
+    errors: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Matrices of one shape (series, minutes); a minute without calls is 0 everywhere.
+
+    Attributes:
+        start: the first minute, seconds since 1970.
+    """
+
+    start: int
+    calls: Floats
+    log_sum: Floats
+    log_sum2: Floats
+    requests: Floats
+    errors: Floats
+
+    @property
+    def minutes(self) -> int:
+        """How many there are."""
+        return self.calls.shape[1]
+
+    @property
+    def end(self) -> int:
+        """Behind the last minute, seconds since 1970."""
+        return self.start + self.minutes * MINUTE_S
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def part(self, start: int, end: int) -> Grid:
+        """The minutes of [start, end), seconds since 1970; what lies outside is left out."""
+        low, high = ((at - self.start) // MINUTE_S for at in (max(start, self.start), min(end, self.end)))
+        return Grid(max(start, self.start), *(getattr(self, name)[:, low:high] for name in SUMS))
+
+    def take(self, rows: Ints) -> Grid:
+        """Some of the series."""
+        return Grid(self.start, *(getattr(self, name)[rows] for name in SUMS))
+
+
+def grid(series: int, start: int, minutes: int, rows: Sequence[Sums]) -> Grid:
+    """The grid of `minutes` from `start` on; rows outside of it are left out."""
+    matrices = {name: np.zeros(series * minutes) for name in SUMS}
+    for each in rows:
+        column = (each.minute - start) // MINUTE_S
+        inside = (column >= 0) & (column < minutes) & (each.series >= 0)
+        place = each.series[inside] * minutes + column[inside]
+        for name in SUMS:
+            matrices[name] += np.bincount(place, getattr(each, name)[inside], minlength=series * minutes)
+    return Grid(start, *(matrices[name].reshape(series, minutes) for name in SUMS))
+
+
+@dataclass(slots=True)
+class Rolling:
+    """A grid of constant length that moves on with time.
+
+    Args:
+        families: the family of each series: families with several members are series of their own behind the others
+            (all operations of an edge together).
+    """
+
+    series: int
+    minutes: int
+    families: Ints
+    at: Grid | None = None
+    _members: Ints = field(init=False)
+    _totals: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = np.bincount(self.families, minlength=1)
+        self._totals = np.flatnonzero(size > 1).astype(np.int64)
+        place = np.full(len(size), -1)
+        place[self._totals] = np.arange(len(self._totals))
+        self._members = place[self.families] if len(self.families) else np.zeros(0, np.int64)
+
+    @property
+    def totals(self) -> Ints:
+        """The families that have rows of their own, in the order of these rows (from row `series` on)."""
+        return self._totals
+
+    def missing(self, end: int) -> tuple[int, int]:
+        """The span [since, until) that has to be read before `moved` to `end`."""
+        since = end - self.minutes * MINUTE_S
+        return (max(since, self.at.end), end) if self.at is not None and since <= self.at.end <= end else (since, end)
+
+    def moved(self, end: int, rows: Sequence[Sums]) -> Grid:
+        """The grid that ends at `end`, with `rows` of what was missing."""
+        since, until = self.missing(end)
+        fresh = self._with_totals(grid(self.series, since, (until - since) // MINUTE_S, rows))
+        keep = self.minutes - fresh.minutes
+        if keep and self.at is not None:
+            joined = (
+                np.concatenate([getattr(self.at, name)[:, self.minutes - keep :], getattr(fresh, name)], axis=1)
+                for name in SUMS
+            )
+            fresh = Grid(end - self.minutes * MINUTE_S, *joined)
+        self.at = fresh
+        return fresh
+
+    def _with_totals(self, plain: Grid) -> Grid:
+        if not len(self._totals):
+            return plain
+        inside = self._members >= 0
+        matrices: list[npt.NDArray[np.float64]] = []
+        for name in SUMS:
+            values = getattr(plain, name)
+            total = np.zeros((len(self._totals), plain.minutes))
+            np.add.at(total, self._members[inside], values[inside])
+            matrices.append(np.concatenate([values, total]))
+        return Grid(plain.start, *matrices)

@@ -1,0 +1,84 @@
+"""The rollups of a store, as looks read them: sums of all series by minute, histograms of a few."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analyzers.dependencies.map_keys import map_keys
+from analyzers.latency.grid import Sums
+from analyzers.latency.rollups import MinuteHistograms
+from analyzers.latency.series_keys import SeriesKeys, series_keys
+from analyzers.latency.stack import TOP_BUCKET, Ints
+from storage.engine import Engine
+from storage.errors import StorageError
+from storage.sql import load
+
+ROW_LIMIT = 50_000_000
+"""Most rows that one statement reads."""
+_HOUR_S = 3600
+
+
+class StoredRollups:
+    """Reads an engine; names are those of the moment it is made.
+
+    Raises:
+        storage.errors.StorageError: the engine cannot answer.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.keys: SeriesKeys = series_keys(engine, map_keys(engine))
+        kept = engine.query(load("latency/minutes_kept").text).to_pylist()[0]
+        self.first: int = kept["first"]
+        """The first minute that is kept by minute, seconds since 1970; 0 = none."""
+        self.last: int = kept["last"]
+
+    @property
+    def families(self) -> Ints:
+        """The family of each series."""
+        return self.keys.families
+
+    def sums(self, since: int, until: int) -> Sums:
+        """Sums of every series in [since, until)."""
+        rows = self._read("minute_sums", since, until)
+        minute = rows["minute"].to_numpy().astype(np.int64)
+        values = (rows[name].to_numpy().astype(np.float64) for name in ("calls", "log_sum", "log_sum2"))
+        counted = (rows[name].to_numpy().astype(np.float64) for name in ("requests", "errors"))
+        return Sums(self.keys.numbers(rows["edge_id"].to_numpy().astype(np.uint64), minute), minute, *values, *counted)
+
+    def histograms(self, series: Ints, since: int, until: int) -> MinuteHistograms:
+        """Histograms of some series in [since, until); of what is kept by hours only, in whole hours."""
+        name, start, end = "minute_histograms", since, until
+        if until <= self.first:
+            name, start, end = "hour_histograms", since // _HOUR_S * _HOUR_S, until // _HOUR_S * _HOUR_S
+            end = max(end, start + _HOUR_S)
+        rows = self._read(name, start, end, ids=self.keys.ids(series).tolist())
+        minute = rows["minute"].to_numpy().astype(np.int64)
+        number = self.keys.numbers(rows["edge_id"].to_numpy().astype(np.uint64), minute)
+        maps = rows["histogram"].combine_chunks()
+        if isinstance(maps, pa.ChunkedArray):
+            maps = pa.concat_arrays(maps.chunks) if maps.num_chunks else pa.array([], rows.schema.field(2).type)
+        offsets = maps.offsets.to_numpy()
+        length = np.diff(offsets)
+        inside = slice(offsets[0], offsets[-1])
+        bucket = np.clip(maps.keys.to_numpy()[inside].astype(np.int64), -1, TOP_BUCKET)
+        return MinuteHistograms(
+            np.repeat(number, length), np.repeat(minute, length), bucket, maps.items.to_numpy()[inside].astype(np.int64)
+        )
+
+    def _read(self, name: str, since: int, until: int, **more: Any) -> pa.Table:
+        window = {"since": _time(since), "until": _time(until)}
+        rows = self._engine.query(load(f"latency/{name}").text, {**window, **more, "row_limit": ROW_LIMIT})
+        if rows.num_rows >= ROW_LIMIT:
+            raise StorageError(
+                f"more than {ROW_LIMIT} rows of rollups from {window['since']} on: a shorter window expected"
+            )
+        return rows
+
+
+def _time(seconds: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
