@@ -61,6 +61,8 @@ EVERYWHERE = STRICT | {
     "inventory",
     "policies",
     "findings",
+    "regressions",
+    "latency_looks",
     "address_sightings",
     "derived_edges_1m",
     "derived_edges_1h",

@@ -471,10 +471,61 @@ FINDINGS = Table(
     ),
 )
 
+REGRESSIONS = Table(
+    "regressions",
+    (
+        Column("id", "String", "from edge, operation, what and begin"),
+        Column("verdict", LC, "regression|anomaly (it went away)"),
+        Column("what", LC, "latency|errors"),
+        Column("shape", LC, "typical|p95|p99|errors: what grew"),
+        Column("source", LC, "node of the map"),
+        Column("destination", LC, "node of the map"),
+        Column("operation", LC, "empty = all of the edge together, or none known"),
+        Column("reporters", f"Array({LC})", "who measured it"),
+        Column("evidence", LC),
+        Column("since", TIME, "first minute of the new level"),
+        Column("last_seen", TIME),
+        Column("ended", TIME, "1970 = not"),
+        Column("told_at", TIME, "the moment by which it could be told"),
+        Column("before_us", "Array(Float64)", "p50, p95, p99 of the hour before; empty = not known"),
+        Column("after_us", "Array(Float64)", "of the time since"),
+        Column("before_requests", "UInt64"),
+        Column("after_requests", "UInt64"),
+        Column("before_errors", "UInt64"),
+        Column("after_errors", "UInt64"),
+        Column("ratio", "Float64", "of what grew"),
+        Column("ratio_low", "Float64", "95 % interval"),
+        Column("ratio_high", "Float64"),
+        Column("p_value", "Float64", "adjusted for all tests of its look"),
+        Column("superiority", "Float64", "chance that a call after takes longer than one before"),
+        Column("distance", "Float64", "Kolmogorov-Smirnov"),
+        Column("score", "Float64", "of an anomaly, in standard errors"),
+        Column("tested", "UInt64", "tests of its look"),
+        Column("causes", "String", "JSON array, the likeliest first"),
+        Column("stages", "String", "JSON array: what each stage saw"),
+        Column("explains", "Array(String)", "ids of regressions that it is the cause of"),
+        Column("explained_by", "String", "id of the regression that is its cause; empty = none"),
+        Column("slow_ids", "Array(String)", "trace or request ids of slow calls after"),
+        Column("typical_ids", "Array(String)", "of typical calls before"),
+        Column("found_at", TIME),
+    ),
+)
+
+LATENCY_LOOKS = Table(
+    "latency_looks",
+    (
+        Column("at", TIME, "nothing later was read"),
+        Column("tested", "UInt64"),
+        Column("survivors", "Map(LowCardinality(String), UInt64)", "stage -> how many went on"),
+        Column("found_at", TIME),
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         *(CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, DEAD_LETTER_REPLAYS, INGEST_POSITIONS),
         *(EDGE_KEYS, ALIASES, SIGHTINGS, INVENTORY, OPERATIONS, POLICIES, FINDINGS),
+        *(REGRESSIONS, LATENCY_LOOKS),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -63,6 +64,12 @@ class Judged:
     def passed(self) -> bool:
         """Whether every stage so far let it through."""
         return all(stage.passed for stage in self.stages)
+
+    @property
+    def strength(self) -> float:
+        """How clearly it shows: of several views of one change the one with the most is the best."""
+        before, after = (max(many, 1) for many in self.requests)
+        return math.log(max(self.ratio, 1.0)) * math.sqrt(before * after / (before + after))
 
     @property
     def went_away(self) -> bool:

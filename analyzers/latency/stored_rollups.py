@@ -42,9 +42,10 @@ class StoredRollups:
         """The family of each series."""
         return self.keys.families
 
-    def sums(self, since: int, until: int) -> Sums:
-        """Sums of every series in [since, until)."""
-        rows = self._read("minute_sums", since, until)
+    def sums(self, since: int, until: int, series: Ints | None = None) -> Sums:
+        """Sums of every series, or of some, in [since, until)."""
+        ids = [] if series is None else self.keys.ids(series).tolist() or [0]
+        rows = self._read("minute_sums", since, until, ids=ids)
         minute = rows["minute"].to_numpy().astype(np.int64)
         values = (rows[name].to_numpy().astype(np.float64) for name in ("calls", "log_sum", "log_sum2"))
         counted = (rows[name].to_numpy().astype(np.float64) for name in ("requests", "errors"))

@@ -1,6 +1,6 @@
 -- Sums of every edge by minute, as the rollups have them: several rows may be of one edge and minute.
 -- Latencies that only metrics know have no sums.
--- Inputs: since, until (UTC seconds), row_limit (rows).
+-- Inputs: since, until (UTC seconds), ids (edge ids; none = all), row_limit (rows).
 -- Output: edge_id, minute (UTC seconds), calls (with a duration), log_sum, log_sum2 (of the natural log of us), requests, errors.
 SELECT
     edge_id,
@@ -12,6 +12,7 @@ SELECT
     errors
 FROM edges_1m
 WHERE minute >= {since:DateTime64(0, 'UTC')} AND minute < {until:DateTime64(0, 'UTC')}
+    AND (empty({ids:Array(UInt64)}) OR edge_id IN {ids:Array(UInt64)})
 LIMIT {row_limit:UInt64}
 UNION ALL
 SELECT
@@ -28,5 +29,6 @@ WHERE minute >= {since:DateTime64(0, 'UTC')} AND minute < {until:DateTime64(0, '
         SELECT kind, period, max(generation) FROM derived_periods
         WHERE grain = '1m' AND period >= {since:DateTime64(0, 'UTC')} AND period < {until:DateTime64(0, 'UTC')}
         GROUP BY kind, period)
+    AND (empty({ids:Array(UInt64)}) OR edge_id IN {ids:Array(UInt64)})
 LIMIT {row_limit:UInt64}
 SETTINGS prefer_column_name_to_alias = 1
