@@ -76,12 +76,14 @@ def look(engine: Engine, since: datetime, until: datetime, now: datetime, progre
 
 
 class AnalysisJob:
-    """Looks for findings every `options.interval_s` until `stop`; never where that is 0.
+    """Looks for findings of policies every `options.interval_s` until `stop`; never where that is 0.
 
     Args:
         engine: the store.
         policies: what the settings say of meshes: told at the start where stored policies were loaded with other ones.
     """
+
+    analyzer = ANALYZER
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class AnalysisJob:
         self._policies = policies or PolicyOptions()
         self._trouble = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"job analysis {ANALYZER}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"job analysis {self.analyzer}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -120,20 +122,14 @@ class AnalysisJob:
     @property
     def check(self) -> Check:
         """Its name and what is wrong. Readiness does not depend on it: records are read and stored all the same."""
-        return Check(f"analyzer {ANALYZER}", self._trouble)
+        return Check(f"analyzer {self.analyzer}", self._trouble)
 
     def look(self) -> Run | None:
         """One run; None where it failed, which is told once until another one goes well or fails otherwise."""
         until, began = self._clock.now(), self._clock.monotonic()
         try:
             with self._telemetry.span("analyze"):
-                run = look(
-                    self._engine,
-                    until - timedelta(seconds=self._options.window_s),
-                    until,
-                    until,
-                    self._go_on,
-                )
+                run = self._look(until)
         except Stopped:
             return None
         except (StorageError, PolicyError) as error:
@@ -143,11 +139,20 @@ class AnalysisJob:
             self._failed(error, f"{type(error).__name__}: {error}")
             return None
         if self._trouble:
-            self._notice(f"analyzer {ANALYZER}: runs again")
+            self._notice(f"analyzer {self.analyzer}: runs again")
         self._trouble = ""
-        self._telemetry.record("eastwatch.analysis.duration", self._clock.monotonic() - began, analyzer=ANALYZER)
+        self._telemetry.record("eastwatch.analysis.duration", self._clock.monotonic() - began, analyzer=self.analyzer)
         self._tell(run)
         return run
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from one run to the next; 0 = there is none."""
+        return self._options.interval_s
+
+    def _look(self, until: datetime) -> Run:
+        since = until - timedelta(seconds=self._options.window_s)
+        return look(self._engine, since, until, until, self._go_on)
 
     def _go_on(self, done: int, total: int) -> None:
         del done, total
@@ -155,9 +160,9 @@ class AnalysisJob:
             raise Stopped
 
     def _failed(self, error: Exception, text: str) -> None:
-        self._telemetry.count("eastwatch.analysis.failures", analyzer=ANALYZER, error=type(error).__name__)
+        self._telemetry.count("eastwatch.analysis.failures", analyzer=self.analyzer, error=type(error).__name__)
         if text != self._trouble:
-            self._notice(f"analyzer {ANALYZER}: {text}; it is tried again")
+            self._notice(f"analyzer {self.analyzer}: {text}; it is tried again")
         self._trouble = text
 
     def _tell(self, run: Run) -> None:
@@ -175,14 +180,14 @@ class AnalysisJob:
         except (StorageError, PolicyError):
             return  # the first run says so
         if line:
-            self._notice(f"analyzer {ANALYZER}: {line}")
+            self._notice(f"analyzer {self.analyzer}: {line}")
 
     def _run(self) -> None:
-        if self._options.interval_s:
+        if self.interval_s:
             self._compare()
-        while self._options.interval_s and not self._stop.is_set():
+        while self.interval_s and not self._stop.is_set():
             self.look()
-            self._stop.wait(self._options.interval_s)
+            self._stop.wait(self.interval_s)
 
 
 def every(interval_s: float, stop: threading.Event, run: Callable[[], None]) -> None:

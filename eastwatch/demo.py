@@ -22,6 +22,8 @@ from analyzers.dependencies.model import ServiceMap, rfc3339
 from analyzers.dependencies.service_map import service_map
 from analyzers.findings.model import Finding
 from analyzers.findings.store import keep
+from analyzers.latency.findings import FAILING, SLOWER
+from analyzers.latency.run import run_latency
 from analyzers.policy.analysis import policy_findings
 from analyzers.policy.policy_set import read_set
 from analyzers.policy.store import load_set
@@ -33,6 +35,7 @@ from collector.ingest.run import Ingest
 from collector.inventory import load
 from collector.sources.memory import MemorySource
 from collector.sources.source import Cut, Lease, Source
+from eastwatch.demo_changes import shape
 from eastwatch.follow_up import follow_up, settled
 from eastwatch.settings import Settings
 from eastwatch.world import Message, World
@@ -48,6 +51,11 @@ LIVE_MESSAGES = 2_000
 
 INCIDENT_AFTER = timedelta(minutes=80)
 """When somebody makes use of a stolen account, from the begin of the demo's world on."""
+
+REGRESSIONS: Mapping[str, str] = {"latency": SLOWER, "errors": FAILING}
+"""Kind of a change -> that of the finding that tells it."""
+LATE = timedelta(minutes=2)
+"""How far the begin of a regression may be off."""
 
 COMPARED = ("requests", "attempts", "errors", "denied", "mtls_share", "statuses", "protocol", "direction")
 """What is compared of an edge beside its existence."""
@@ -207,7 +215,7 @@ class LiveSource:
 
 def analyzed(engine: Engine, now: datetime) -> Sequence[Finding]:
     """What the analyzers find in all that the demo stored; kept in its store."""
-    return keep(engine, policy_findings(engine), now)
+    return [*keep(engine, policy_findings(engine), now), *run_latency(engine, None, None, now).findings]
 
 
 def found_as(incident: Mapping[str, Any], findings: Iterable[Finding]) -> str | None:
@@ -215,6 +223,18 @@ def found_as(incident: Mapping[str, Any], findings: Iterable[Finding]) -> str | 
     for one in findings:
         same = one.kind == incident["kind"] and one.subject.principal == incident.get("principal")
         if same and rfc3339(one.first_seen) < incident["until"] and rfc3339(one.last_seen) > incident["since"]:
+            return one.id
+    return None
+
+
+def regression_of(change: Mapping[str, Any], findings: Iterable[Finding]) -> str | None:
+    """The finding of a change that makes calls slower or fail: at its edge and operation, begun when it came."""
+    for one in findings:
+        same = one.kind == REGRESSIONS[change["kind"]] and (one.subject.source, one.subject.destination) == (
+            *(change["source"], change["destination"]),
+        )
+        late = abs(one.first_seen - datetime.fromisoformat(change["at"]))
+        if same and shape(one.subject.operation or "") == shape(change["operation"]) and late <= LATE:
             return one.id
     return None
 
@@ -242,12 +262,22 @@ def compare(found: ServiceMap, truth: Mapping[str, Any], findings: Sequence[Find
             for what in COMPARED
             if edge[what] != truly[what]
         ]
+    injected = [
+        {"injected": incident["name"], "found": found_as(incident, findings)} for incident in truth["incidents"]
+    ]
+    injected += [
+        {"injected": change["change"], "found": regression_of(change, findings)}
+        for change in truth.get("changes", ())
+        if change["kind"] in REGRESSIONS
+    ]
+    told = {one["found"] for one in injected}
     return {
         "edge_precision": len(both) / len(shown) if shown else 1.0,
         "edge_recall": len(both) / len(real) if real else 1.0,
         "request_error": off / total if total else 0.0,
-        "incidents": [
-            {"injected": incident["name"], "found": found_as(incident, findings)} for incident in truth["incidents"]
+        "incidents": injected,
+        "unexpected_regressions": [
+            one.id for one in findings if one.kind in REGRESSIONS.values() and one.id not in told
         ],
         "missing": [list(pair) for pair in sorted(real.keys() - shown.keys())],
         "unexpected": [list(pair) for pair in sorted(shown.keys() - real.keys())],

@@ -45,7 +45,7 @@ def compare_changes(diff: MapDiff, truth: Iterable[Mapping[str, Any]]) -> Change
         truth: the `changes` of `World.truth()`. Several of one sign are one.
     """
     real = {
-        Sign(each["kind"], each["source"], each["destination"], _shape(each["operation"].partition("?")[0]))
+        Sign(each["kind"], each["source"], each["destination"], shape(each["operation"].partition("?")[0]))
         for each in truth
     }
     told = {Sign("edge came", edge.source, edge.destination, "") for edge in diff.appeared}
@@ -54,9 +54,10 @@ def compare_changes(diff: MapDiff, truth: Iterable[Mapping[str, Any]]) -> Change
         kind: str = change.what
         if change.what == "operation":
             kind = "operation came" if change.before is None else "operation went"
-        told.add(Sign(kind, change.source, change.destination, _shape(change.operation or "")))
+        told.add(Sign(kind, change.source, change.destination, shape(change.operation or "")))
     return ChangesFound(sorted(real & told), sorted(real - told), sorted(told - real))
 
 
-def _shape(operation: str) -> str:
+def shape(operation: str) -> str:
+    """An operation with `{}` for what varies."""
     return _VARIABLE.sub("{}", operation)

@@ -24,6 +24,7 @@ from collector.sources.otlp_http import RequestLimits
 from eastwatch.analysis_options import AnalysisOptions
 from eastwatch.health_options import HealthOptions
 from eastwatch.policy_options import PolicyOptions
+from eastwatch.regression_options import RegressionOptions
 from storage.retention import Retention
 
 PREFIX = "EASTWATCH_"
@@ -69,6 +70,9 @@ class Settings(BaseSettings):
     )
     analysis: AnalysisOptions = Field(
         default_factory=AnalysisOptions, description="how often `eastwatch up` looks for findings"
+    )
+    regressions: RegressionOptions = Field(
+        default_factory=RegressionOptions, description="what counts as a latency or error regression"
     )
     policies: PolicyOptions = Field(
         default_factory=PolicyOptions, description="what meshes are set to and none of their documents says"

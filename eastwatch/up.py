@@ -3,6 +3,7 @@
     settings ──► SourceRun (one thread a source): open ──► Ingest.run ──► again, when it broke
                  Job (one thread): follow_up, every `ingest.derive_interval_s`, and once more at the end
                  AnalysisJob (one thread): findings, every `analysis.interval_s`
+                 RegressionJob (one thread): regressions, every `regressions.interval_s`
 
 A source that breaks is told, makes the process unready and is opened again with growing pauses; the others go on. The
 memory for batches on their way is shared out evenly.
@@ -31,6 +32,7 @@ from eastwatch.analysis_job import AnalysisJob
 from eastwatch.follow_up import follow_up, settled
 from eastwatch.health import Check
 from eastwatch.measured import TelemetryMeasures, reported
+from eastwatch.regression_job import RegressionJob
 from eastwatch.retention_job import RetentionJob
 from eastwatch.settings import Settings
 from eastwatch.telemetry import Telemetry
@@ -300,6 +302,9 @@ class Up:
             *(place.engine, place.settings.analysis, place.clock, place.telemetry, place.notice),
             place.settings.policies,
         )
+        self.regressions = RegressionJob(
+            *(place.engine, place.settings.regressions, place.clock, place.telemetry, place.notice)
+        )
         self._stopped = False
 
     def stop(self) -> None:
@@ -318,7 +323,7 @@ class Up:
 
     @property
     def _parts(self) -> tuple[SourceRun | Job | RetentionJob | AnalysisJob, ...]:
-        return (*self.sources, *self.jobs, self.retention, self.analysis)
+        return (*self.sources, *self.jobs, self.retention, self.analysis, self.regressions)
 
     def run(self, every_s: float, beat: Callable[[], None]) -> None:
         """Run until `stop`; call `beat` about every `every_s` seconds.
@@ -358,6 +363,6 @@ class Up:
         hanging = late(self.sources)
         for job in self.jobs:
             job.finish(drained)
-        hanging += late([*self.jobs, self.retention, self.analysis])
+        hanging += late([*self.jobs, self.retention, self.analysis, self.regressions])
         if hanging:
             self._place.notice(f"not ended in time: {', '.join(hanging)}; what is not stored comes again")

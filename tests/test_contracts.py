@@ -102,6 +102,20 @@ kind: Service
 metadata: {name: orders}
 """
 
+SLOW = [
+    {
+        "ts": f"2026-03-02T{10 + minute // 60}:{minute % 60:02}:{second:02}Z",
+        "source_namespace": "shop",
+        "source_service": "web",
+    }
+    | {"destination_namespace": "shop", "destination_service": "orders", "reporter": "source", "status": 200}
+    | {"method": "GET", "path": "/orders", "request_id": f"slow-{minute}-{second}"}
+    | {"duration_us": (10_000 + 100 * second) * (3 if minute >= 60 else 5 if minute == 40 else 1)}
+    for minute in range(90)
+    for second in range(0, 60, 3)
+]
+"""Calls that take three times as long from 11:00 on, and five times in one minute before."""
+
 SHORT_DEMO = """
 import sys
 from datetime import timedelta
@@ -126,7 +140,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     (place / "policies.yaml").write_text(POLICIES)
     (place / "none.yaml").write_text("kind: Service\nmetadata: {name: x}\n")
     (place / "intruder.log").write_text(json.dumps(INTRUDER) + "\n")
-    store, judged = ("--store", f"chdb:{place / 'store'}"), ("--store", f"chdb:{place / 'judged'}")
+    (place / "slow.log").write_text("".join(json.dumps(one) + "\n" for one in SLOW))
+    store, judged, slow = (("--store", f"chdb:{place / name}") for name in ("store", "judged", "slow"))
     policies = str(place / "policies.yaml")
     commands: dict[str, tuple[str, ...]] = {
         "migrate:pending": ("migrate", "--dry-run", *store),
@@ -158,6 +173,11 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "findings": ("findings", "--kind", "unauthorized", *judged),
         "findings:none": ("findings", "--since", "2030-01-01", *judged),
         "findings-list": ("findings", "list", *judged),
+        "regressions:none": ("regressions", *judged),
+        "ingest:slow": ("ingest", f"file:{place / 'slow.log'}", "--until-idle", *slow),
+        "analyze:slow": ("analyze", "--only", "latency", *slow),
+        "regressions": ("regressions", *slow),
+        "regressions-list": ("regressions", "list", *slow),
         "policy-lint": ("policy", "lint", policies),
         "policy-lint:coverage": ("policy", "lint", policies, "--coverage", *store),
         "policy-suggest": ("policy", "suggest", *store),
@@ -169,6 +189,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     found = dict(zip(commands, eastwatch_documents(*commands.values()), strict=True))
     shown = ("findings", "show", found["analyze"]["findings"][0]["id"], *judged)
     found["findings-show"] = eastwatch_documents(shown)[0]
+    regression = found["regressions"]["regressions"][0]["id"]
+    found["regressions-show"], found["regressions:explained"] = eastwatch_documents(
+        ("regressions", "show", regression, *slow), ("regressions", "--explain", regression, *slow)
+    )
     done = subprocess.run(
         [sys.executable, "-c", SHORT_DEMO],
         capture_output=True,
@@ -206,11 +230,13 @@ PRINTED = (
     *("policy-whatif", "policy-whatif:nothing", "policy-lint", "policy-lint:coverage", "policy-suggest"),
     *("policy-sets", "policy-sets:ended", "policy-unload", "policy-unload:unchanged"),
     *("analyze", "findings", "findings:none", "findings-list", "findings-show"),
+    *("ingest:slow", "analyze:slow", "regressions", "regressions:none", "regressions:explained"),
+    *("regressions-list", "regressions-show"),
 )
 SHARED_NAMES = (
     *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),
     *("policy-check", "policy-check:stored", "policy-whatif", "policy-whatif:nothing"),
-    *("findings", "findings:none"),
+    *("findings", "findings:none", "regressions", "regressions:none"),
 )
 
 

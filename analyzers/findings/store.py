@@ -59,10 +59,13 @@ def _finding(row: Mapping[str, Any]) -> Finding:
     )
 
 
-def keep(engine: Engine, found: Iterable[Finding], found_at: datetime) -> Sequence[Finding]:
+def keep(engine: Engine, found: Iterable[Finding], found_at: datetime, *, settled: bool = False) -> Sequence[Finding]:
     """Store findings; one of an episode that is stored already gets its id, and grows it.
 
     Of the two, what saw more of the episode stands: a narrower window takes nothing away.
+
+    Args:
+        settled: their ids are those of their episodes already, and they are stored as they are.
 
     Raises:
         storage.errors.StorageError: nothing is lost by doing it again.
@@ -71,7 +74,7 @@ def keep(engine: Engine, found: Iterable[Finding], found_at: datetime) -> Sequen
     if not listed:
         return []
     since, until = min(one.first_seen for one in listed) - QUIET, max(one.last_seen for one in listed) + QUIET
-    known = findings(engine, since, until, sorted({one.kind for one in listed}))
+    known = [] if settled else findings(engine, since, until, sorted({one.kind for one in listed}))
     kept = [_joined(one, known) for one in listed]
     rows = [_row(one) for one in {one.id: one for one in kept}.values()]
     schema = arrow_schema(FINDINGS)

@@ -12,8 +12,8 @@ from analyzers.latency.stack import Stack
 What = Literal["latency", "errors"]
 Shape = Literal["typical", "p95", "p99", "errors"]
 """What grew: the duration of a typical call, only a percentile, or the share of failed calls."""
-StageName = Literal["screen", "calls", "test", "effect", "lasting", "season", "mix", "discovery"]
-STAGES: Sequence[StageName] = ("screen", "calls", "test", "effect", "lasting", "season", "mix", "discovery")
+StageName = Literal["calls", "screen", "test", "effect", "lasting", "season", "mix", "discovery"]
+STAGES: Sequence[StageName] = ("calls", "screen", "test", "effect", "lasting", "season", "mix", "discovery")
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,4 +148,4 @@ def regression_id(verdict: str, what: str, source: str, destination: str, operat
 
 def stages_document(stages: Sequence[Stage]) -> list[Mapping[str, Any]]:
     """Stages as JSON-ready values."""
-    return [{"name": stage.name, "passed": stage.passed, "text": stage.text} for stage in stages]
+    return [{"name": stage.name, "passed": bool(stage.passed), "text": stage.text} for stage in stages]

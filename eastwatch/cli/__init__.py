@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "policy": "eastwatch.cli.policy:app",
     "analyze": "eastwatch.cli.analyze:analyze",
     "findings": "eastwatch.cli.findings:app",
+    "regressions": "eastwatch.cli.regressions:app",
     "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",
     "retention": "eastwatch.cli.retention:retention",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from analyzers.findings.model import Finding
 from analyzers.findings.store import keep
 from analyzers.findings.table import print_findings
+from analyzers.latency.run import run_latency
 from analyzers.policy.analysis import policy_findings
 from analyzers.policy.errors import PolicyError
 from analyzers.policy.store import versions
@@ -36,6 +38,7 @@ class Analyzer(StrEnum):
     """What looks."""
 
     policy = "policy"
+    latency = "latency"
 
 
 def analyze(
@@ -58,20 +61,20 @@ def analyze(
     store: StoreOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Look for calls that stored policies have otherwise, and callers refused again and again; keep what is found."""
-    del only  # there is one
+    """Look for calls that stored policies have otherwise, callers refused again and again, and edges that became slower
+    or fail more often; keep what is found."""
+    asked = frozenset(only or Analyzer)
     interval_s = parse_duration(repeat) if repeat is not None else 0.0
     settings = settings_of(ctx, store, config)
     start, end = window(since, until)
     if interval_s:
-        _repeated(settings, since, until, interval_s, as_json)
+        _repeated(settings, since, until, interval_s, as_json, asked)
         return
     engine = open_for_writing(settings, must_exist=True)
     try:
-        with counted("calls judged") as progress:
-            found = keep(engine, policy_findings(engine, start, end, progress), SystemClock().now())
-        without = not versions(engine)
-        behind = outdated(engine, settings.policies, SystemClock().now())
+        found, note = _once(engine, settings, start, end, asked)
+        without = Analyzer.policy in asked and not versions(engine)
+        behind = outdated(engine, settings.policies, SystemClock().now()) if Analyzer.policy in asked else None
     finally:
         engine.close()
     if behind:
@@ -82,19 +85,57 @@ def analyze(
         print_findings(found)
         if without:
             tell("no policies are stored, so calls were held against none: `eastwatch policy load FILES` stores them")
+    if note:
+        tell(f"latency: {note}")
 
 
-def _repeated(settings: Settings, since: str | None, until: str | None, interval_s: float, as_json: bool) -> None:
+def _once(
+    engine: Engine, settings: Settings, start: datetime | None, end: datetime | None, asked: frozenset[Analyzer]
+) -> tuple[Sequence[Finding], str | None]:
+    """What is found and kept, and why nothing can be said of latency, where that is so."""
+    found: list[Finding] = []
+    note = None
+    if Analyzer.policy in asked:
+        with counted("calls judged") as progress:
+            found += keep(engine, policy_findings(engine, start, end, progress), SystemClock().now())
+    if Analyzer.latency in asked:
+        with counted("looks for regressions") as progress:
+            now = SystemClock().now()
+            kept = run_latency(engine, start, end, now, settings.regressions.limits(), progress=progress)
+        found += kept.findings
+        note = kept.analysis.note
+    return found, note
+
+
+def _repeated(
+    settings: Settings,
+    since: str | None,
+    until: str | None,
+    interval_s: float,
+    as_json: bool,
+    asked: frozenset[Analyzer],
+) -> None:
     stopped = threading.Event()
     with signals(stopped.set, settings.ingest.drain_s + STOP_MARGIN_S):
         engine = open_for_writing(settings, must_exist=True)
         try:
-            every(interval_s, stopped, lambda: _told(lambda: _look(engine, settings, since, until, stopped), as_json))
+            every(
+                interval_s,
+                stopped,
+                lambda: _told(lambda: _look(engine, settings, since, until, stopped, asked), as_json),
+            )
         finally:
             engine.close()
 
 
-def _look(engine: Engine, settings: Settings, since: str | None, until: str | None, stopped: threading.Event) -> Run:
+def _look(
+    engine: Engine,
+    settings: Settings,
+    since: str | None,
+    until: str | None,
+    stopped: threading.Event,
+    asked: frozenset[Analyzer],
+) -> Run:
     """One run. Relative times are relative to its own begin."""
 
     def go_on(done: int, total: int) -> None:
@@ -105,7 +146,13 @@ def _look(engine: Engine, settings: Settings, since: str | None, until: str | No
     now = SystemClock().now()
     start, end = window(since, until)
     end = end or now
-    return look(engine, start or end - timedelta(seconds=settings.analysis.window_s), end, now, go_on)
+    start = start or end - timedelta(seconds=settings.analysis.window_s)
+    run = look(engine, start, end, now, go_on) if Analyzer.policy in asked else Run(start, end, (), frozenset())
+    if Analyzer.latency not in asked:
+        return run
+    kept = run_latency(engine, start, end, now, settings.regressions.limits(), progress=go_on)
+    new = frozenset(one.id for one in kept.findings) & kept.new
+    return Run(run.since, run.until, [*run.found, *kept.findings], run.new | new)
 
 
 def _told(run: Callable[[], Run], as_json: bool) -> None:

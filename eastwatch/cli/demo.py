@@ -185,6 +185,8 @@ def _judge(verdict: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
     if verdict["incidents"]:
         lines.append(f"  incidents {len(told)} of {len(verdict['incidents'])} found")
     lines += [f"  found     {one['injected']}: `eastwatch findings show {one['found']}`" for one in told]
+    lines += [f"  missed    {one['injected']}" for one in verdict["incidents"] if not one["found"]]
+    lines += [f"  not real  regression {one}" for one in verdict["unexpected_regressions"]]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -19,12 +19,14 @@ from eastwatch.cli.map import SinceOption, UntilOption, window
 
 
 class Kind(StrEnum):
-    """What analyzers find (`analyzers.policy.analysis.KINDS`)."""
+    """What analyzers find (`analyzers.policy.analysis.KINDS`, `analyzers.latency.findings.KINDS`)."""
 
     unauthorized = "unauthorized"
     refused_though_allowed = "refused_though_allowed"
     plaintext_where_strict = "plaintext_where_strict"
     repeated_denials = "repeated_denials"
+    latency_regression = "latency_regression"
+    error_regression = "error_regression"
 
 
 KindOption = Annotated[

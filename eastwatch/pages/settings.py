@@ -37,6 +37,12 @@ _UNITS: Mapping[str, str] = {
     "sources": "list of texts",
     "peers": "table of tables",
     "permissive": "true or false",
+    "ratio": "times",
+    "ms": "milliseconds",
+    "min": "minutes",
+    "before": "calls",
+    "after": "calls",
+    "alpha": "share, 0 to 1",
 }
 """The last word of a setting's name -> its unit."""
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from analyzers.findings.store import findings
+from analyzers.latency.findings import KINDS as REGRESSIONS
 from analyzers.policy.analysis import KINDS
 from analyzers.policy.errors import PolicyError
 from collector.clock import SystemClock
@@ -247,7 +248,7 @@ def test_spans_that_are_none_are_refused(text: str, tmp_path: Path, capsys: pyte
 
 
 def test_findings_of_a_kind_that_there_is_not_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert [one.value for one in Kind] == list(KINDS)
+    assert [one.value for one in Kind] == [*KINDS, *REGRESSIONS]
     for command in (["findings"], ["findings", "list"]):
         assert run([*command, "--kind", "unautorized", "--store", f"chdb:{tmp_path / 'store'}"]) == 2
         told = capsys.readouterr().err

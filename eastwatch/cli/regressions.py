@@ -1,0 +1,133 @@
+"""`eastwatch regressions`: edges that became slower or fail more often, since when, and whose doing it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from analyzers.latency.regression import Regression, stages_document
+from analyzers.latency.render.table import print_explained, print_regression, print_regressions
+from analyzers.latency.store import most_tested, regressions
+from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
+from eastwatch.cli.map import SinceOption, UntilOption, window
+from storage.engine import Engine
+
+ExplainOption = Annotated[
+    str | None, typer.Option("--explain", metavar="ID", help="how a regression was found, stage by stage")
+]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="as `eastwatch regressions` lists it")]
+
+app = typer.Typer(
+    help="Edges that became slower or fail more often, since when, and whose doing it is.", rich_markup_mode=None
+)
+
+
+@app.callback(invoke_without_command=True)
+def regressions_(
+    ctx: typer.Context,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    explain: ExplainOption = None,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List regressions that were found, the latest first; `eastwatch analyze` looks."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if explain is not None:
+        _explain(ctx, explain, as_json, store, config)
+    else:
+        _list(ctx, since, until, as_json, store, config)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List regressions whose episode lies in a window, the latest first."""
+    _list(ctx, since, until, as_json, store, config)
+
+
+@app.command("show")
+def show(
+    ctx: typer.Context,
+    id_: IdArgument,
+    as_json: JsonOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show all of one regression: levels, interval, causes, requests to look at."""
+    engine = open_for_reading(settings_of(ctx, store, config))
+    try:
+        one = _one(engine, id_)
+    finally:
+        engine.close()
+    if as_json:
+        _write(document([one], one.tested))
+    else:
+        print_regression(one)
+
+
+def _list(
+    ctx: typer.Context, since: str | None, until: str | None, as_json: bool, store: str | None, config: Path | None
+) -> None:
+    start, end = window(since, until)
+    engine = open_for_reading(settings_of(ctx, store, config))
+    try:
+        found = regressions(engine, start, end)
+        tested, _ = most_tested(engine, start, end)
+    finally:
+        engine.close()
+    if as_json:
+        _write(document(found, tested))
+    else:
+        note = (
+            None if tested else "nobody looked in this window, or no edge had enough calls: `eastwatch analyze` looks"
+        )
+        print_regressions(found, tested, note)
+
+
+def _explain(ctx: typer.Context, id_: str, as_json: bool, store: str | None, config: Path | None) -> None:
+    engine = open_for_reading(settings_of(ctx, store, config))
+    try:
+        one = _one(engine, id_)
+        tested, survivors = most_tested(engine, one.since, one.told_at + timedelta(minutes=30))
+    finally:
+        engine.close()
+    if as_json:
+        explained = {"tested": tested, "survivors": dict(survivors), "stages": stages_document(one.stages)}
+        _write({**document([one], one.tested), "explained": explained})
+    else:
+        print_explained(one, tested, survivors)
+
+
+def document(found: Sequence[Regression], tested: int) -> dict[str, Any]:
+    """The command's JSON document."""
+    return {
+        "regressions": [one.to_document() for one in found if one.verdict == "regression"],
+        "anomalies": [one.to_anomaly() for one in found if one.verdict == "anomaly"],
+        "tested": tested,
+    }
+
+
+def _one(engine: Engine, id_: str) -> Regression:
+    found = regressions(engine, ids=[id_])
+    if not found:
+        raise typer.BadParameter(f"{id_!r}: no such regression, expected an id that `eastwatch regressions` lists")
+    return found[0]
+
+
+def _write(told: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
