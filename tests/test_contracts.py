@@ -141,6 +141,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     (place / "none.yaml").write_text("kind: Service\nmetadata: {name: x}\n")
     (place / "intruder.log").write_text(json.dumps(INTRUDER) + "\n")
     (place / "slow.log").write_text("".join(json.dumps(one) + "\n" for one in SLOW))
+    levels = [10 + (minute % 7) / 10 + 5 * (minute >= 60) + 40 * (minute == 30) for minute in range(120)]
+    points = (f"2026-03-02T{10 + minute // 60}:{minute % 60:02}:00Z,{level}" for minute, level in enumerate(levels))
+    (place / "series.csv").write_text("\n".join(["timestamp,value", *points]))
+    (place / "none.csv").write_text("timestamp,value\n")
     store, judged, slow = (("--store", f"chdb:{place / name}") for name in ("store", "judged", "slow"))
     policies = str(place / "policies.yaml")
     commands: dict[str, tuple[str, ...]] = {
@@ -173,6 +177,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "findings": ("findings", "--kind", "unauthorized", *judged),
         "findings:none": ("findings", "--since", "2030-01-01", *judged),
         "findings-list": ("findings", "list", *judged),
+        "regressions-csv": ("regressions", "--csv", str(place / "series.csv")),
+        "regressions-csv:empty": ("regressions", "--csv", str(place / "none.csv")),
         "regressions:none": ("regressions", *judged),
         "ingest:slow": ("ingest", f"file:{place / 'slow.log'}", "--until-idle", *slow),
         "analyze:slow": ("analyze", "--only", "latency", *slow),
@@ -231,12 +237,12 @@ PRINTED = (
     *("policy-sets", "policy-sets:ended", "policy-unload", "policy-unload:unchanged"),
     *("analyze", "findings", "findings:none", "findings-list", "findings-show"),
     *("ingest:slow", "analyze:slow", "regressions", "regressions:none", "regressions:explained"),
-    *("regressions-list", "regressions-show"),
+    *("regressions-list", "regressions-show", "regressions-csv", "regressions-csv:empty"),
 )
 SHARED_NAMES = (
     *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),
     *("policy-check", "policy-check:stored", "policy-whatif", "policy-whatif:nothing"),
-    *("findings", "findings:none", "regressions", "regressions:none"),
+    *("findings", "findings:none", "regressions", "regressions:none", "regressions-csv", "regressions-csv:empty"),
 )
 
 

@@ -12,14 +12,22 @@ from typing import Annotated, Any
 import typer
 
 from analyzers.latency.regression import Regression, stages_document
+from analyzers.latency.render.series_table import print_series
 from analyzers.latency.render.table import print_explained, print_regression, print_regressions
+from analyzers.latency.series.detect import detect
+from analyzers.latency.series.read_csv import BadSeries, read_series
 from analyzers.latency.store import most_tested, regressions
 from eastwatch.cli.context import ConfigOption, JsonOption, StoreOption, open_for_reading, settings_of
+from eastwatch.cli.errors import tell
 from eastwatch.cli.map import SinceOption, UntilOption, window
 from storage.engine import Engine
 
 ExplainOption = Annotated[
     str | None, typer.Option("--explain", metavar="ID", help="how a regression was found, stage by stage")
+]
+CsvOption = Annotated[
+    str | None,
+    typer.Option("--csv", metavar="FILE", help="look at a series of your own instead: timestamp,value; - = stdin"),
 ]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="as `eastwatch regressions` lists it")]
 
@@ -34,6 +42,7 @@ def regressions_(
     since: SinceOption = None,
     until: UntilOption = None,
     explain: ExplainOption = None,
+    csv: CsvOption = None,
     as_json: JsonOption = False,
     store: StoreOption = None,
     config: ConfigOption = None,
@@ -41,7 +50,11 @@ def regressions_(
     """List regressions that were found, the latest first; `eastwatch analyze` looks."""
     if ctx.invoked_subcommand is not None:
         return
-    if explain is not None:
+    if csv is not None:
+        if explain is not None or since or until:
+            raise typer.BadParameter("--csv looks at a file: expected it without --explain, --since and --until")
+        _series(csv, as_json)
+    elif explain is not None:
         _explain(ctx, explain, as_json, store, config)
     else:
         _list(ctx, since, until, as_json, store, config)
@@ -111,6 +124,26 @@ def _explain(ctx: typer.Context, id_: str, as_json: bool, store: str | None, con
         _write({**document([one], one.tested), "explained": explained})
     else:
         print_explained(one, tested, survivors)
+
+
+def _series(file: str, as_json: bool) -> None:
+    """Change points and anomalies of a CSV."""
+    try:
+        if file == "-":
+            found = detect(read_series(sys.stdin, "stdin"))
+        else:
+            with Path(file).open(encoding="utf-8", errors="replace", newline="") as lines:
+                found = detect(read_series(lines, file))
+    except OSError as error:
+        raise typer.BadParameter(f"--csv {file}: {error.strerror or error}, expected a file that can be read") from None
+    except BadSeries as error:
+        raise typer.BadParameter(f"--csv {error}") from None
+    if as_json:
+        for note in found.notes:
+            tell(note)
+        _write(found.to_document())
+    else:
+        print_series(found)
 
 
 def document(found: Sequence[Regression], tested: int) -> dict[str, Any]:
