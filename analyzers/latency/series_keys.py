@@ -76,6 +76,14 @@ class SeriesKeys:
             place[open_] += 1
         return found
 
+    def versions(self, edge_id: npt.NDArray[np.uint64]) -> list[str]:
+        """The destination's version of each edge id; empty where none is known."""
+        place = np.minimum(np.searchsorted(self.edge_id, edge_id, "left"), max(len(self.edge_id) - 1, 0)).tolist()
+        return [
+            self.version[at] if self.edge_id[at] == wanted else ""
+            for at, wanted in zip(place, edge_id.tolist(), strict=True)
+        ]
+
     def ids(self, series: Ints) -> npt.NDArray[np.uint64]:
         """Every edge id of some series."""
         return np.unique(self.edge_id[np.isin(self.number, series)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,16 @@ from storage.sql import load
 ROW_LIMIT = 50_000_000
 """Most rows that one statement reads."""
 _HOUR_S = 3600
+
+
+class EdgeTotals(NamedTuple):
+    """One edge id over a window; `histogram` is (bucket, calls) pairs."""
+
+    series: int
+    version: str
+    requests: int
+    errors: int
+    histogram: Sequence[tuple[int, int]]
 
 
 class StoredRollups:
@@ -70,6 +81,35 @@ class StoredRollups:
         return MinuteHistograms(
             np.repeat(number, length), np.repeat(minute, length), bucket, maps.items.to_numpy()[inside].astype(np.int64)
         )
+
+    def totals(self, series: Ints, since: int, until: int) -> Sequence[EdgeTotals]:
+        """Every edge id of some series over [since, until), merged by the engine."""
+        ids = self.keys.ids(series)
+        if since >= until or not len(ids):
+            return []
+        rows = self._read("window_histograms", since, until, ids=ids.tolist())
+        number = self.keys.numbers(
+            rows["edge_id"].to_numpy().astype(np.uint64), np.full(rows.num_rows, until - 60, np.int64)
+        )
+        version = self.keys.versions(rows["edge_id"].to_numpy().astype(np.uint64))
+        found = zip(
+            number.tolist(),
+            version,
+            rows["requests"].to_pylist(),
+            rows["errors"].to_pylist(),
+            rows["histogram"].to_pylist(),
+            strict=True,
+        )
+        return [EdgeTotals(*one) for one in found if one[0] >= 0]
+
+    def slow_calls(
+        self, ids: Sequence[int], since: datetime, until: datetime, low_us: float, high_us: float, limit: int
+    ) -> Sequence[str]:
+        """Trace ids (else request ids) of calls of some edges that took [low_us, high_us), the slowest first."""
+        bounds = {"low_us": max(int(low_us), 0), "high_us": min(int(high_us), 1 << 62)}
+        window = {"since": since, "until": until, "row_limit": limit}
+        rows = self._engine.query(load("latency/sample_calls").text, {"ids": list(ids), **window, **bounds})
+        return rows["id"].to_pylist()
 
     def _read(self, name: str, since: int, until: int, **more: Any) -> pa.Table:
         window = {"since": _time(since), "until": _time(until)}
