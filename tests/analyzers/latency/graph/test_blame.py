@@ -114,7 +114,7 @@ def test_one_end_alone_cannot_tell_the_network_from_the_callee() -> None:
 
 
 def test_a_gap_of_few_microseconds_counts_when_its_error_is_told() -> None:
-    unsure = link("a", "b", 0, network_us=2000, noise_us=500)
+    unsure = link("a", "b", 0, network_us=2500, noise_us=500)
     assert first([unsure]).kind == "self"
     before, after = (
         Window(each.seconds, each.caller, each.callee, gap_error_us=50.0) for each in (unsure.before, unsure.after)
