@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eastwatch.world.cluster import Cluster
-from eastwatch.world.model import Operation, Topology
+from eastwatch.world.model import Journey, Operation, Service, Topology
 
 
 class Incident(Protocol):
@@ -32,6 +32,14 @@ class Incident(Protocol):
         self, operation: Operation, cluster: Cluster, pods: NDArray[np.int64], start_us: NDArray[np.int64]
     ) -> NDArray[np.float64] | None:
         """Factors on the time the operation's own code takes, one per invocation; None = untouched."""
+        ...
+
+    def delay_us(self, caller: Service, operation: Operation, start_us: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """What the way from the caller's proxy to the callee's takes longer, and the way back (us); None = nothing."""
+        ...
+
+    def rate(self, journey: Journey, at_us: int) -> float:
+        """Factor on how often a journey begins."""
         ...
 
     def truth(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eastwatch.world.cluster import Cluster
-from eastwatch.world.model import Call, Faults, Journey, Operation, Pool, Topology
+from eastwatch.world.model import Call, Faults, Journey, Operation, Pool, Service, Topology
 from eastwatch.world.shop import CART, LEDGER, LEDGER_DB, ORDERS, PAYMENT, SHIPPING, USERS
 from eastwatch.world.truth import time_text
 
@@ -70,6 +70,16 @@ class StolenAccount:
         """It slows nothing down."""
         del operation, cluster, pods, start_us
         return None
+
+    def delay_us(self, caller: Service, operation: Operation, start_us: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """No way takes longer."""
+        del caller, operation, start_us
+        return None
+
+    def rate(self, journey: Journey, at_us: int) -> float:
+        """No other journey comes more often."""
+        del journey, at_us
+        return 1.0
 
     @property
     def _active_us(self) -> tuple[int, int]:

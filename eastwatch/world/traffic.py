@@ -90,6 +90,8 @@ class Traffic:
         rate = journey.per_second * self._scale
         if journey.diurnal:
             rate *= day_curve((start_us + end_us) // 2)
+        for incident in self._incidents:
+            rate *= incident.rate(journey, start_us)
         n = int(self._draw.rng.poisson(rate * (end_us - start_us) / 1e6))
         self._start(journey, self._draw.pick(journey.caller, n), np.sort(self._draw.rng.integers(start_us, end_us, n)))
 

@@ -147,6 +147,10 @@ class Walk:
         # Application to its sidecar, then sidecar to sidecar.
         loop_us = self._draw.rng.integers(60, 220, n) if caller.service.meshed else np.zeros(n, np.int64)
         wire_us = self._draw.rng.integers(140, 620, n)
+        for incident in self._incidents:
+            delay_us = incident.delay_us(caller.service, operation, at_us)
+            if delay_us is not None:
+                wire_us = wire_us + delay_us
         outcome = self._draw.outcomes(step.faults, n)
         calls = Calls(
             source=caller.service,

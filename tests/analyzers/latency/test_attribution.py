@@ -75,7 +75,7 @@ def test_a_callee_that_is_called_twice_as_often_costs_twice() -> None:
 
 def test_a_new_callee_costs_all_that_it_takes() -> None:
     links = [link("a", "b", 10, 15.5), link("b", "c", None, 5)]
-    assert blame(links, "a", "b") == {("self", "c"): 1.0}
+    assert blame(links, "a", "b") == {("self", "c"): 0.909, ("network", "c"): 0.091}
 
 
 def test_calls_made_at_once_are_not_blamed_for_more_than_all() -> None:

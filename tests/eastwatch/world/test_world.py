@@ -116,6 +116,12 @@ class _SlowReviews:
         probe = Journey("probe", "shop/recommendation", Call("payments/ledger:export"), 0.5, diurnal=False)
         return replace(topology, journeys=(*topology.journeys, probe))
 
+    def delay_us(self, caller, operation, start_us):
+        return None
+
+    def rate(self, journey, at_us):
+        return 1.0
+
     def pace(self, operation, cluster, pods, start_us):
         return None if operation.id != "shop/reviews:list" else 20.0 * (pods >= 0)
 
