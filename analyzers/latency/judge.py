@@ -108,6 +108,7 @@ def judge_latency(rows: Ints, minutes: Minutes, requests: Floats, errors: Floats
             _counted(requests, errors, place, int(split[place]), limits.before_min),
             float(spread[0][place]),
             bool(split[place] == at[0]),
+            min(limits.before_min, int(split[place] - np.argmax(calls[place] > 0))),
             limits,
         )
         for place in range(len(rows))
@@ -217,6 +218,7 @@ def _judged(
     counted: tuple[tuple[int, int], tuple[int, int]],
     spread: float,
     older: bool,
+    before_min: int,
     limits: Limits,
 ) -> Judged:
     shape, large = _shape(place, effects, limits)
@@ -257,6 +259,7 @@ def _judged(
         requests=counted[0],
         errors=counted[1],
         spread=spread,
+        before_min=before_min,
         stages=stages,
     )
 

@@ -68,6 +68,7 @@ def _judge(row: int, requests: Floats, errors: Floats, of: Grid, limits: Limits)
         requests=(int(n), int(m)),
         errors=(int(k), int(j)),
         spread=spread,
+        before_min=limits.before_min,
         stages=stages,
     )
 

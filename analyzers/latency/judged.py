@@ -39,6 +39,7 @@ class Judged:
         distance: Kolmogorov-Smirnov.
         before, after: histograms, one row each.
         spread: dispersion that the tests were given.
+        before_min: minutes before, from the first that had calls on.
     """
 
     row: int
@@ -58,6 +59,7 @@ class Judged:
     requests: tuple[int, int]
     errors: tuple[int, int]
     spread: float
+    before_min: int
     stages: Sequence[Stage]
 
     @property

@@ -87,7 +87,7 @@ class Looker:
         candidates = screen(of, limits)
         judged = [*self._latency(of, candidates.slower), *judge_errors(candidates.failing, of, limits)]
         judged = against_seasons(judged, self._rollups, self.members, limits)
-        judged = without_growth(judged, self.members, limits)
+        judged = without_growth(judged, self.members)
         judged = without_mix(judged, self._rollups, self.members, of, limits)
         tested = candidates.tested + candidates.tested_errors
         judged = _discovered(judged, tested, limits.alpha)

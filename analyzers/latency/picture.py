@@ -6,12 +6,14 @@ regression + rollups of its edge ──► Picture ──► render/plot_svg (SV
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
 from analyzers.latency.judged import Shape, What
 from analyzers.latency.stack import Flags, Floats, Ints, Stack
+
+_LAST_S = int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Picture:
         cause: a short sentence; empty = not known.
 
     Raises:
-        ValueError: the arrays differ in length, the minutes do not ascend, a histogram has not one row, or a time
-            has no time zone.
+        ValueError: the arrays differ in length, the minutes do not ascend or lie outside of the years 1970 to 9998,
+            a histogram has not one row, or a time has no time zone.
     """
 
     source: str
@@ -65,6 +67,8 @@ class Picture:
                 raise ValueError(f"{name} has {has} minutes, expected {len(self.minutes)}")
         if (np.diff(self.minutes) <= 0).any():
             raise ValueError("the minutes do not ascend")
+        if len(self.minutes) and not 0 <= self.minutes[0] <= self.minutes[-1] <= _LAST_S:
+            raise ValueError("the minutes lie outside of the years 1970 to 9998")
         for name in ("before", "after"):
             has = len(getattr(self, name))
             if has != 1:

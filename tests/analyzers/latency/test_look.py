@@ -160,6 +160,16 @@ def test_more_calls_and_each_of_them_slower_is_told() -> None:
     assert found(looks(of))
 
 
+def test_more_calls_of_all_kinds_with_a_longer_tail_are_told() -> None:
+    drawn = Drawn(tailed(lognormal(20, 0.3), CHANGE, 0.06, 6.0), lambda minute: 450.0 if minute >= CHANGE else 300.0)
+    assert found(looks(Simulated([drawn], MINUTES)))
+
+
+def test_of_a_young_store_the_pace_before_is_that_of_its_minutes() -> None:
+    drawn = Drawn(tailed(lognormal(20, 0.3), CHANGE, 0.06, 6.0))
+    assert found(looks(Simulated([drawn], MINUTES, first=CHANGE - 30)))
+
+
 @pytest.mark.parametrize("share", [0.03, 0.2, 1.0])
 def test_failing_calls_are_told(share: float) -> None:
     of = Simulated([Drawn(lognormal(20), 200, lambda minute: share if minute >= CHANGE else 0.002)], MINUTES)
