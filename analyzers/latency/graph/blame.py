@@ -22,22 +22,28 @@ DEPLOYS = ("version", "pods")
 
 
 def blame(
-    links: Sequence[Link], told: Sequence[int], happenings: Sequence[Happening] = (), what: What = "latency"
+    links: Sequence[Link],
+    told: Sequence[int],
+    happenings: Sequence[Happening] = (),
+    what: What = "latency",
+    *,
+    sure: float = SURE,
 ) -> Sequence[Blame]:
     """Why each of the links `told` (their places) got slower, or fails more.
 
     Args:
         links: all of the map that are known, those that did not change too: they are what excuses a service.
         happenings: what was changed, at whichever service and time.
+        sure: standard errors. What changed by fewer is noise; with few of them causes become guesses.
 
     The shares of a link's causes add up to at most 1; what is missing lies within the noise.
     """
     if not told:
         return []
-    found = changes(links, what)
+    found = changes(links, what, sure)
     flags = np.zeros(len(links), np.bool_)
     flags[list(told)] = True
-    ways = chain(found, flags)
+    ways = chain(found, flags, sure)
     reasons = Reasons(found, found.sure | flags, happenings)
     blamed: list[Blame] = []
     for link in told:
@@ -49,7 +55,7 @@ def blame(
         end = landed(found, ways, link)
         causes = _owners(found, reasons, link, end.own, what) + _between(found, reasons, link, end.between, what)
         causes.sort(key=lambda cause: -cause.share)
-        blamed.append(Blame(link, causes, None if causes else _noise(found, link, what)))
+        blamed.append(Blame(link, causes, None if causes else _noise(found, link, what, sure)))
     return blamed
 
 
@@ -73,13 +79,13 @@ def incidents(links: Sequence[Link], blamed: Sequence[Blame]) -> Sequence[Incide
     return sorted(found, key=lambda each: -len(each.links)) + alone
 
 
-def _noise(found: Changes, link: int, what: What) -> str:
+def _noise(found: Changes, link: int, what: What, sure: float) -> str:
     noise = np.sqrt(max(found.seen_variance[link], 0.0))
     errors = found.seen[link] / noise if noise > 0 else 0.0
-    if errors >= SURE:
-        return f"not enough data: no service below has grown by {SURE:g} standard errors, as blame needs"
+    if errors >= sure:
+        return f"not enough data: no service below has grown by {sure:g} standard errors, as blame needs"
     name = "slow-down" if what == "latency" else "rise of errors"
-    return f"not enough data: has a {name} of {errors:.1f} standard errors, needs {SURE:g}"
+    return f"not enough data: has a {name} of {errors:.1f} standard errors, needs {sure:g}"
 
 
 def _owners(found: Changes, reasons: Reasons, link: int, own: np.ndarray, what: What) -> list[Cause]:

@@ -54,8 +54,8 @@ class Changes:
     busier_since_us: Floats
 
 
-def changes(links: Sequence[Link], what: What) -> Changes:
-    """The columns; nodes are numbered as they come."""
+def changes(links: Sequence[Link], what: What, errors: float = SURE) -> Changes:
+    """The columns; nodes are numbered as they come. A change of fewer standard `errors` is noise."""
     place: dict[str, int] = {}
     source = np.array([place.setdefault(link.source, len(place)) for link in links], np.int64)
     destination = np.array([place.setdefault(link.destination, len(place)) for link in links], np.int64)
@@ -66,12 +66,12 @@ def changes(links: Sequence[Link], what: What) -> Changes:
     seen, seen_variance = np.where(blind, at_callee, at_caller), np.where(blind, callee_variance, caller_variance)
     gap = at_caller - at_callee
     gap_variance = _gap_variance(links, what, caller_variance + callee_variance)
-    sure = _sure(source, destination, after, seen, seen_variance, len(place))
+    sure = _sure(source, destination, after, seen, seen_variance, len(place), errors)
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = gap > SURE * np.sqrt(gap_variance)
+        apart = gap > errors * np.sqrt(gap_variance)
         between = np.where(apart & (at_caller > 0), np.clip(gap / at_caller, 0.0, 1.0), 0.0)
         # An end that is too noisy to tell "mine" from "not mine" is no better than one that tells nothing.
-        telling = ~np.isnan(at_callee) & (apart | (at_callee > SURE * np.sqrt(callee_variance)) | blind)
+        telling = ~np.isnan(at_callee) & (apart | (at_callee > errors * np.sqrt(callee_variance)) | blind)
     return Changes(
         services=list(place),
         source=source,
@@ -145,12 +145,14 @@ def _gap_variance(links: Sequence[Link], what: What, independent: Floats) -> Flo
     return np.where(np.isnan(told), independent, told)
 
 
-def _sure(source: Ints, destination: Ints, per_s: Floats, change: Floats, variance: Floats, services: int) -> Flags:
+def _sure(
+    source: Ints, destination: Ints, per_s: Floats, change: Floats, variance: Floats, services: int, errors: float
+) -> Flags:
     """Which changes are up and no noise, alone or with the other operations of the same two services."""
     known = ~np.isnan(change)
     value, noise = np.where(known, change, 0.0), np.where(known, variance, 0.0)
     pair = np.unique(source * services + destination, return_inverse=True)[1]
     rise = np.bincount(pair, per_s * value)[pair]
     spread = np.sqrt(np.bincount(pair, per_s**2 * noise))[pair]
-    alone = value > SURE * np.sqrt(noise)
-    return known & (value > 0) & (alone | (rise > SURE * spread))
+    alone = value > errors * np.sqrt(noise)
+    return known & (value > 0) & (alone | (rise > errors * spread))

@@ -51,8 +51,13 @@ class Landed:
     between: Floats
 
 
-def chain(changes: Changes, told: Flags) -> Chain:
-    """Args: told: links that somebody found to be regressed; their rise counts even where the means are noisy."""
+def chain(changes: Changes, told: Flags, errors: float = SURE) -> Chain:
+    """The shares that each service keeps and hands on.
+
+    Args:
+        told: links that somebody found to be regressed; their rise counts even where the means are noisy.
+        errors: standard errors within which a service's own part is noise.
+    """
     services = len(changes.services)
     counts = changes.sure | (told & (np.nan_to_num(changes.inside) > 0))
     inside = np.where(counts, np.maximum(np.nan_to_num(changes.inside), 0.0), 0.0)
@@ -65,7 +70,7 @@ def chain(changes: Changes, told: Flags) -> Chain:
     noise = _summed(changes.source, _variance(changes, changes.seen, changes.seen_variance), services)
     # What lies within noise one by one may be much together: it is not the service's own.
     own = into - waited - np.maximum(_summed(changes.source, small, services), 0.0)
-    own = np.where(own > SURE * np.sqrt(into_variance + noise), own, 0.0)
+    own = np.where(own > errors * np.sqrt(into_variance + noise), own, 0.0)
     whole = np.maximum(into, waited)
     share = np.divide(1.0, whole, out=np.zeros(services), where=whole > 0)
     handed = waits * share[changes.source]
