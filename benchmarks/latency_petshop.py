@@ -22,8 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
+from analyzers.latency.attribution import attribute
 from analyzers.latency.graph.blame import blame
 from analyzers.latency.graph.model import Link, Side, What, Window
+from analyzers.latency.links import Link as Known
+from analyzers.latency.links import Links, Place
+from analyzers.latency.links import Side as View
 
 SET = "petshop-faults"
 PERIOD_S = 300
@@ -187,6 +191,30 @@ def guessed(issue: Issue) -> list[str]:
     return list(dict.fromkeys(cause.service for cause in guess.causes))
 
 
+def by_attribution(issue: Issue) -> list[str]:
+    """What the first, simpler walk tells: noise is zero, and what no callee explains is the service's own."""
+    found = Links.of(known(link) for link in links(issue))
+    told = attribute(found, Place(OUTSIDE, issue.target, ""), errors=issue.what == "errors")
+    return list(dict.fromkeys(part.service for part in told))
+
+
+def known(link: Link) -> Known:
+    """A link of the graph as one of the rollups."""
+    views = [
+        View(
+            side.requests / each.seconds * 60,
+            side.mean_us or 0.0,
+            side.mean_error_us,
+            side.errors / side.requests,
+            side.requests,
+        )
+        if (side := each.callee) and side.requests
+        else None
+        for each in (link.before, link.after)
+    ]
+    return Known(Place(link.source, link.destination, link.operation), (None, None), (views[0], views[1]))
+
+
 def by_z(issue: Issue, *, recent: bool) -> list[str]:
     """Nodes by how many standard deviations of the normal period the metric moved the bad way."""
     bad = 1 if issue.metric == "latency" else -1
@@ -257,6 +285,7 @@ OURS = "blame on the graph"
 RANKERS = {
     OURS: ours,
     "the same, or else a guess": guessed,
+    "`attribution`, which always names somebody": by_attribution,
     "largest z-score against the period without issues": lambda issue: by_z(issue, recent=False),
     "largest z-score against the minutes before": lambda issue: by_z(issue, recent=True),
 }

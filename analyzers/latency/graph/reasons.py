@@ -97,6 +97,8 @@ class Reasons:
         worst = int((now - was).argmax())
         if now[worst] < MORE_CALLS_RATIO * was[worst] or now[worst] - was[worst] < MORE_CALLS_RATIO - 1:
             return None
+        if not was[worst]:
+            return f"calls {changes.services[callees[worst]]}, as it did not before, {now[worst]:.2g} times a request"
         return f"calls {changes.services[callees[worst]]} {now[worst]:.2g} times a request, {was[worst]:.2g} before"
 
     def end(self, link: int) -> int:
