@@ -227,7 +227,7 @@ def table(outcomes: list[Outcome]) -> str:
 def report(seeds: int, jobs: int, first: int = 0) -> str:
     """Run the worlds and give their tables."""
     outcomes: list[Outcome] = []
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for done, one in enumerate(pool.map(judged, range(first, first + seeds)), 1):
             outcomes.append(one)
             wrong = one.delay_min is None or not one.cause or one.false

@@ -67,7 +67,7 @@ def judge_latency(rows: Ints, minutes: Minutes, requests: Floats, errors: Floats
         return []
     calls = minutes.counts.sum(axis=2)
     at = splits(calls.shape[1], limits)
-    signals = _signals(minutes, limits.before_min)
+    signals = _signals(minutes, limits.before_min, limits.min_calls_before)
     split = _split(signals, calls, at)
     end = np.full(len(rows), calls.shape[1])
     before, after = minutes.between(split - limits.before_min, split), minutes.between(split, end)
@@ -130,9 +130,11 @@ def _counted(
     return found[0], found[1]
 
 
-def _signals(minutes: Minutes, before: int) -> list[_Signal]:
-    """Mean rank, and beyond the 95th and 99th percentile, of the calls before every split."""
+def _signals(minutes: Minutes, before: int, least_calls: int) -> list[_Signal]:
+    """Mean rank, and beyond the 95th and 99th percentile, of the calls before every split; of a young store of all."""
     base = minutes.counts[:, :before].sum(axis=1)
+    young = base.sum(axis=1) < least_calls
+    base = np.where(young[:, None], minutes.counts.sum(axis=1), base)
     total = np.maximum(base.sum(axis=1, keepdims=True), 1e-9)
     cumulated = np.cumsum(base, axis=1)
     weights = [(cumulated - base / 2) / total]

@@ -29,9 +29,9 @@ class Limits:
     before_min: int = 60
     reach_min: int = 30
     persist_min: int = 5
-    min_ratio: float = 1.1
+    min_ratio: float = 1.05
     min_ms: float = 0.5
-    tail_ratio: float = 1.3
+    tail_ratio: float = 1.2
     tail_ms: float = 2.0
     error_share: float = 0.01
     min_calls_before: int = 100
@@ -39,7 +39,7 @@ class Limits:
     min_minutes_before: int = 10
     min_minutes_after: int = 3
     alpha: float = 1e-4
-    screen_z: float = 4.0
+    screen_z: float = 5.0
     spike_z: float = 8.0
     spike_ratio: float = 1.5
 

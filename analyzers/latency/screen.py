@@ -19,6 +19,9 @@ from analyzers.latency.grid import MINUTE_S, Grid
 from analyzers.latency.limits import Limits
 from analyzers.latency.stack import Flags, Floats, Ints
 
+UNSURE_STEPS = 6
+"""A variance of so many steps may be half of what it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -97,9 +100,12 @@ def _sides(values: Floats, at: Ints, before: int) -> tuple[Floats, Floats]:
 
 
 def _level(of: Grid, limits: Limits) -> Floats:
-    """Mean log duration of the minutes that are before every split."""
+    """Mean log duration of the minutes that are before every split; of a young store of all there are."""
     calls = of.calls[:, : limits.before_min].sum(axis=1)
-    return of.log_sum[:, : limits.before_min].sum(axis=1) / np.maximum(calls, 1)
+    sums = of.log_sum[:, : limits.before_min].sum(axis=1)
+    young = calls < limits.min_calls_before
+    calls, sums = np.where(young, of.calls.sum(axis=1), calls), np.where(young, of.log_sum.sum(axis=1), sums)
+    return sums / np.maximum(calls, 1)
 
 
 def _rise(values: Floats, calls: Floats, at: Ints, known: Flags, before: int, *, least: bool = False) -> Floats:
@@ -112,7 +118,7 @@ def _rise(values: Floats, calls: Floats, at: Ints, known: Flags, before: int, *,
     one, two = _sides(values, at, before)
     with np.errstate(invalid="ignore", divide="ignore"):
         rise = two / m - one / n
-        spread = _spread(values[:, :before], calls[:, :before])[:, None]
+        spread = _spread(values, calls)[:, None]
         if least:
             share = (one + two + 1) / (n + m + 2)
             spread = np.maximum(spread, share * (1 - share))
@@ -131,7 +137,9 @@ def _spread(values: Floats, calls: Floats) -> Floats:
     known = np.isfinite(step)
     step = np.where(known, step, 0.0)
     steps = known.sum(axis=1)
-    return (step.sum(axis=1) - step.max(axis=1, initial=0.0)) / np.maximum(steps - 1, 1)
+    rest = (step.sum(axis=1) - step.max(axis=1, initial=0.0)) / np.maximum(steps - 1, 1)
+    # Few steps tell little, and the largest is left out.
+    return np.where(steps > UNSURE_STEPS, rest * (1 + UNSURE_STEPS / np.maximum(steps, 1)), np.inf)
 
 
 def spikes(of: Grid, since: int, until: int, limits: Limits) -> Sequence[Spike]:

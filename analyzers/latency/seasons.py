@@ -43,7 +43,11 @@ def _against(one: Judged, rollups: Rollups, members: Members, limits: Limits) ->
     least = limits.min_ratio if one.shape == "typical" else limits.tail_ratio
     beyond = one.ratio / max([*usual, 1.0])
     told = " and ".join(f"{value:.2f}" for value in usual)
-    return one.then("season", beyond >= least, f"{beyond:.2f} times beyond the same hours before ({told} times)")
+    # What the earlier days brought is as uncertain as the rise itself.
+    sure = one.low / max([*usual, 1.0]) >= one.ratio / one.low
+    return one.then(
+        "season", beyond >= least and sure, f"{beyond:.2f} times beyond the same hours before ({told} times)"
+    )
 
 
 def _stack(row: int, rollups: Rollups, members: Members, since: int, until: int) -> Stack:

@@ -94,7 +94,7 @@ def test_only_the_slowest_became_slower() -> None:
 
 
 def test_too_small_a_rise_is_stopped_by_its_effect() -> None:
-    of = Simulated([Drawn(stepped(lognormal(20, 0.2), CHANGE, 1.05), 2000)], MINUTES)
+    of = Simulated([Drawn(stepped(lognormal(20, 0.2), CHANGE, 1.03), 2000)], MINUTES)
     told = looks(of)
     assert found(told) == [] and "effect" in stopped_by(told)
 
