@@ -35,7 +35,7 @@ class Picture:
         cause: a short sentence; empty = not known.
 
     Raises:
-        ValueError: the arrays differ in length, the minutes do not ascend or lie outside of the years 1970 to 9998,
+        ValueError: the arrays differ in length, the minutes do not ascend, are no whole ones or lie outside of the years 1970 to 9998,
             a histogram has not one row, or a time has no time zone.
     """
 
@@ -65,8 +65,8 @@ class Picture:
             has = len(getattr(self, name))
             if has != len(self.minutes):
                 raise ValueError(f"{name} has {has} minutes, expected {len(self.minutes)}")
-        if (np.diff(self.minutes) <= 0).any():
-            raise ValueError("the minutes do not ascend")
+        if (np.diff(self.minutes) <= 0).any() or (self.minutes % 60 != 0).any():
+            raise ValueError("the minutes do not ascend, or are no whole ones")
         if len(self.minutes) and not 0 <= self.minutes[0] <= self.minutes[-1] <= _LAST_S:
             raise ValueError("the minutes lie outside of the years 1970 to 9998")
         for name in ("before", "after"):

@@ -127,7 +127,7 @@ def runs(picture: Picture, known: Flags) -> Iterator[tuple[Side, int, int, bool]
     if not len(places):
         return
     after = picture.is_after[places]
-    gap = (np.diff(places) > 1) | (np.diff(picture.minutes[places]) > 60)
+    gap = np.diff(picture.minutes[places]) > 60
     cuts = np.flatnonzero(gap | (after[1:] != after[:-1])) + 1
     for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(places)], strict=True):
         joined = first > 0 and not gap[first - 1]

@@ -40,7 +40,8 @@ def to_plot_svg(picture: Picture) -> str:
     right = duration_axis(durations, _PERCENTILES.bottom, _PERCENTILES.top)
     left = share_axis(np.concatenate([picture.error_share, shares]), _SERIES.bottom, _SERIES.top) if errors else right
     known = int(known_minutes(picture).sum())
-    about = f"{_edge(picture)}: {_grew(picture)} {times(picture.ratio)}, since {_since(picture)}; {known} minutes shown"
+    where = f"{_edge(picture)} {picture.operation or 'all operations'}"
+    about = f"{where}: {_grew(picture)} {times(picture.ratio)}, since {_since(picture)}; {known} minutes shown"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ew-plot" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'width="{WIDTH}" height="{HEIGHT}" role="img">',

@@ -436,6 +436,7 @@ def test_cut_text_fits(words: str, width: float, lines: int) -> None:
     [
         ({"calls": np.zeros(3)}, "calls has 3 minutes, expected 60"),
         ({"minutes": np.zeros(60, np.int64)}, "do not ascend"),
+        ({"minutes": np.arange(60) * 60 + 1}, "no whole ones"),
         ({"minutes": np.arange(60) * 60 - 60}, "outside of the years"),
         ({"before": empty(2)}, "histogram before has 2 rows"),
         ({"since": datetime(2026, 1, 1)}, "since has no time zone"),
