@@ -35,8 +35,8 @@ class Picture:
         cause: a short sentence; empty = not known.
 
     Raises:
-        ValueError: the arrays differ in length, the minutes do not ascend, are no whole ones or lie outside of the years 1970 to 9998,
-            a histogram has not one row, or a time has no time zone.
+        ValueError: the arrays differ in length, the minutes do not ascend, are no whole ones or lie outside of the
+            years 1970 to 9998, a histogram has not one row, or a time has no time zone.
     """
 
     source: str
