@@ -1,15 +1,17 @@
 """All regressions of a window: the analyzer `latency`.
 
-StoredRollups ──► Looker, moment by moment ──► Episodes ──► followed to their end ──► blamed ──► regressions
+StoredRollups ──► Looker, moment by moment ──► Episodes ──► followed to their end ┐
+              └─► drifts, hour by hour ──► Episodes ──────────────────────────────┴─► blamed ──► regressions
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from analyzers.latency.blame import blamed
+from analyzers.latency.drift import HOUR_S, SPAN_H, drifts, history
 from analyzers.latency.episodes import Episodes
 from analyzers.latency.follow import followed
 from analyzers.latency.grid import MINUTE_S
@@ -20,6 +22,8 @@ from analyzers.latency.series_keys import Series
 from analyzers.latency.stored_rollups import StoredRollups
 from storage.engine import Engine
 
+HISTORY_NEAR_H = 24
+"""A slow change that began so near to one that is told already is the same."""
 Progress = Callable[[int, int], None]
 """Looks done, and of how many."""
 
@@ -78,8 +82,34 @@ def analyze_latency(
         if progress:
             progress(done + 1, len(moments))
     found = followed(episodes.regressions(), rollups, end, limits)
+    slow, hours = _drifting(rollups, start, end, limits, [*found, *known])
+    found, looks = [*found, *slow], [*looks, *hours]
     note = _too_little(rollups, looks, limits)
     return Analysis(blamed(engine, rollups, found, limits, known), looks, note)
+
+
+def _drifting(
+    rollups: StoredRollups, start: int, end: int, limits: Limits, told: Sequence[Regression]
+) -> tuple[Sequence[Regression], Sequence[Look]]:
+    """Slow changes of the whole hours in (start, end], and what was counted; not what a fast change tells already."""
+    whole = list(range((start // HOUR_S + 1) * HOUR_S, end + 1, HOUR_S))
+    if not whole:
+        return [], []
+    hours = history(rollups, whole[0], whole[-1])
+    episodes = Episodes(lambda row: rollups.keys.series[row], quiet_s=SPAN_H * HOUR_S)
+    looks: list[Look] = []
+    for at in whole:
+        seen = drifts(rollups, hours, at, limits)
+        if seen.tested:
+            episodes.add(Look(at, seen.tested, seen.judged, (), {}))
+            looks.append(Look(at, seen.tested, (), (), {"calls": seen.tested, "screen": len(seen.judged)}))
+    near = timedelta(hours=HISTORY_NEAR_H)
+    fresh = [
+        one
+        for one in episodes.regressions()
+        if not any(one.place == other.place and abs(one.since - other.since) <= near for other in told)
+    ]
+    return fresh, looks
 
 
 def series_of(rollups: StoredRollups, looker: Looker, row: int) -> Series:

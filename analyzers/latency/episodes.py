@@ -40,9 +40,11 @@ class Episodes:
 
     Args:
         series_of: what a row of the grid stands for; the operation is empty for a whole edge.
+        quiet_s: seconds between two begins from which on they are two episodes.
     """
 
     series_of: Callable[[int], Series]
+    quiet_s: int = _QUIET_S
     _seen: dict[_Place, list[_Sighting]] = field(default_factory=lambda: defaultdict(list))
     _gone: dict[_Place, list[Regression]] = field(default_factory=lambda: defaultdict(list))
 
@@ -60,7 +62,7 @@ class Episodes:
         """One for each place and episode, the earliest first; and the anomalies that no regression covers."""
         found: list[Regression] = []
         for place, sightings in self._seen.items():
-            found += [_regression(place, run) for run in _runs(sightings)]
+            found += [_regression(place, run) for run in _runs(sightings, self.quiet_s)]
         spans = defaultdict[_Place, list[tuple[datetime, datetime]]](list)
         for one in found:
             spans[one.place].append((one.since - QUIET, one.last_seen + QUIET))
@@ -74,11 +76,11 @@ def _place(series: Series, what: str) -> _Place:
     return series.source, series.destination, series.operation, what
 
 
-def _runs(sightings: Iterable[_Sighting]) -> Iterable[Sequence[_Sighting]]:
-    """Sightings whose begins lie less than QUIET apart, in the order of their begins."""
+def _runs(sightings: Iterable[_Sighting], quiet_s: int) -> Iterable[Sequence[_Sighting]]:
+    """Sightings whose begins lie less than `quiet_s` apart, in the order of their begins."""
     run: list[_Sighting] = []
     for one in sorted(sightings, key=lambda each: (each.judged.since, each.at)):
-        if run and one.judged.since - run[-1].judged.since > _QUIET_S:
+        if run and one.judged.since - run[-1].judged.since > quiet_s:
             yield run
             run = []
         run.append(one)

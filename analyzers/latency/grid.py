@@ -79,9 +79,18 @@ class Grid:
 
 def grid(series: int, start: int, minutes: int, rows: Sequence[Sums]) -> Grid:
     """The grid of `minutes` from `start` on; rows outside of it are left out."""
+    return _placed(series, start, minutes, MINUTE_S, rows)
+
+
+def hourly(series: int, start: int, hours: int, rows: Sequence[Sums]) -> Grid:
+    """The same with a column an hour; `part` and `end` are not for it."""
+    return _placed(series, start, hours, 60 * MINUTE_S, rows)
+
+
+def _placed(series: int, start: int, minutes: int, length_s: int, rows: Sequence[Sums]) -> Grid:
     matrices = {name: np.zeros(series * minutes) for name in SUMS}
     for each in rows:
-        column = (each.minute - start) // MINUTE_S
+        column = (each.minute - start) // length_s
         inside = (column >= 0) & (column < minutes) & (each.series >= 0)
         place = each.series[inside] * minutes + column[inside]
         for name in SUMS:

@@ -78,6 +78,10 @@ class Judged:
         """Whether it was real and large enough, but did not last."""
         return [stage.name for stage in self.stages if not stage.passed] == ["lasting"]
 
+    def with_q(self, q: float) -> Judged:
+        """With p adjusted for all tests."""
+        return replace(self, q=q)
+
     def then(self, name: StageName, passed: bool, text: str) -> Judged:
         """With one stage more."""
         return replace(self, stages=(*self.stages, Stage(name, passed, text)))

@@ -78,3 +78,20 @@ class Rollups(Protocol):
     def histograms(self, series: Ints, since: int, until: int) -> MinuteHistograms:
         """Histograms of some series in [since, until); of what is kept by hours only, in whole hours."""
         ...
+
+
+class HourRollups(Protocol):
+    """The same by the hour: what is kept for weeks."""
+
+    @property
+    def families(self) -> Ints:
+        """As in `Rollups`."""
+        ...
+
+    def hour_sums(self, since: int, until: int) -> Sums:
+        """Sums of every series by hour in [since, until)."""
+        ...
+
+    def hour_histograms(self, series: Ints, since: int, until: int) -> MinuteHistograms:
+        """Histograms of some series by hour in [since, until)."""
+        ...

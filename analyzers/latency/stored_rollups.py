@@ -56,7 +56,13 @@ class StoredRollups:
     def sums(self, since: int, until: int, series: Ints | None = None) -> Sums:
         """Sums of every series, or of some, in [since, until)."""
         ids = [] if series is None else self.keys.ids(series).tolist() or [0]
-        rows = self._read("minute_sums", since, until, ids=ids)
+        return self._sums(self._read("minute_sums", since, until, ids=ids))
+
+    def hour_sums(self, since: int, until: int) -> Sums:
+        """Sums of every series by hour in [since, until)."""
+        return self._sums(self._read("hour_sums", since, until))
+
+    def _sums(self, rows: pa.Table) -> Sums:
         minute = rows["minute"].to_numpy().astype(np.int64)
         values = (rows[name].to_numpy().astype(np.float64) for name in ("calls", "log_sum", "log_sum2"))
         counted = (rows[name].to_numpy().astype(np.float64) for name in ("requests", "errors"))
@@ -64,11 +70,17 @@ class StoredRollups:
 
     def histograms(self, series: Ints, since: int, until: int) -> MinuteHistograms:
         """Histograms of some series in [since, until); of what is kept by hours only, in whole hours."""
-        name, start, end = "minute_histograms", since, until
         if until <= self.first:
-            name, start, end = "hour_histograms", since // _HOUR_S * _HOUR_S, until // _HOUR_S * _HOUR_S
-            end = max(end, start + _HOUR_S)
-        rows = self._read(name, start, end, ids=self.keys.ids(series).tolist())
+            return self.hour_histograms(series, since, until)
+        return self._histograms(self._read("minute_histograms", since, until, ids=self.keys.ids(series).tolist()))
+
+    def hour_histograms(self, series: Ints, since: int, until: int) -> MinuteHistograms:
+        """Histograms of some series by hour, of the hours around [since, until)."""
+        start, end = since // _HOUR_S * _HOUR_S, until // _HOUR_S * _HOUR_S
+        ids = self.keys.ids(series).tolist()
+        return self._histograms(self._read("hour_histograms", start, max(end, start + _HOUR_S), ids=ids))
+
+    def _histograms(self, rows: pa.Table) -> MinuteHistograms:
         minute = rows["minute"].to_numpy().astype(np.int64)
         number = self.keys.numbers(rows["edge_id"].to_numpy().astype(np.uint64), minute)
         maps = rows["histogram"].combine_chunks()
