@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from analyzers.latency.read_picture import read_picture
 from analyzers.latency.regression import Regression, stages_document
+from analyzers.latency.render.plot_svg import to_plot_svg
 from analyzers.latency.render.series_table import print_series
 from analyzers.latency.render.table import print_explained, print_regression, print_regressions
 from analyzers.latency.series.detect import detect
@@ -91,6 +93,31 @@ def show(
         _write(document([one], one.tested))
     else:
         print_regression(one)
+
+
+@app.command("plot")
+def plot(
+    ctx: typer.Context,
+    id_: IdArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="write the drawing there [stdout]")
+    ] = None,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Draw one regression as SVG: minute by minute, and the distributions before and after."""
+    engine = open_for_reading(settings_of(ctx, store, config))
+    try:
+        drawn = to_plot_svg(read_picture(engine, _one(engine, id_)))
+    finally:
+        engine.close()
+    if output is None:
+        sys.stdout.write(drawn)
+        return
+    try:
+        output.write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"--output {output}: {error.strerror or error}") from None
 
 
 def _list(
