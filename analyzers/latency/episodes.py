@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from analyzers.dependencies.histograms import QUANTILES
@@ -162,11 +162,14 @@ def _anomaly(spike: Spike, series: Series, look: Look) -> Regression:
 
 
 def _together(gone: Sequence[Regression]) -> Sequence[Regression]:
-    """Anomalies of one place: those of both reporters, and minutes side by side, are one; the worst stands."""
+    """Anomalies of one place: those of both reporters, and minutes near each other, are one; the worst stands."""
     found: list[Regression] = []
     for one in sorted(gone, key=lambda each: each.since):
         if found and one.since - found[-1].last_seen <= QUIET:
-            found[-1] = max(found[-1], one, key=lambda each: each.score)
+            known = found[-1]
+            last = max(known.last_seen, one.last_seen)
+            worst = max(known, one, key=lambda each: each.score)
+            found[-1] = replace(worst, id=known.id, since=known.since, last_seen=last, ended=last)
         else:
             found.append(one)
     return found

@@ -26,8 +26,10 @@ BLOCK_MIN = 10
 """Minutes of a block, by which slow unrest is measured."""
 HOPELESS_P = 0.01
 """A candidate that a single test would not tell goes no further."""
-FEW = 10
-"""Calls in the last third of the time since a change, without which nobody knows whether it lasts."""
+FEW = 50
+"""Calls of the first and of the last minutes since a change by which it is known whether it lasts."""
+FEWEST = 10
+"""And those without which it is not."""
 OLDER = "it began before the minutes that are looked at"
 """Of the first moment that is tried: an earlier look saw it better."""
 
@@ -71,7 +73,7 @@ def judge_latency(rows: Ints, minutes: Minutes, requests: Floats, errors: Floats
     split = _split(signals, calls, at)
     end = np.full(len(rows), calls.shape[1])
     before, after = minutes.between(split - limits.before_min, split), minutes.between(split, end)
-    last = minutes.between(end - (end - split + 2) // 3, end)
+    first, last = _ends(minutes, calls, split)
     spread = [_dispersion(each, calls, split, limits.before_min) for each in signals]
     ranks = rank_test(before, after, spread[0])
     tails = [
@@ -82,16 +84,16 @@ def judge_latency(rows: Ints, minutes: Minutes, requests: Floats, errors: Floats
     p = np.minimum(1.0, np.fmin.reduce([ranks.greater_p, *tails]) * 3 * len(at))
     distance, _ = smirnov(before, after)
     cut = is_cut_to_milliseconds(before + after)
-    fine = [uncut(each, cut) for each in (before, after, last)]
+    fine = [uncut(each, cut) for each in (before, after, first, last)]
     effects: dict[Shape, tuple[Ratio, Floats]] = {
         "typical": (shift(fine[0], fine[1], spread[0]), fine[0].log_quantiles(_shares(rows, 0.5))[:, 0]),
         "p95": (quantile_ratio(fine[0], fine[1], 0.95, spread[1]), fine[0].log_quantiles(_shares(rows, 0.95))[:, 0]),
         "p99": (quantile_ratio(fine[0], fine[1], 0.99, spread[2]), fine[0].log_quantiles(_shares(rows, 0.99))[:, 0]),
     }
-    still = {
-        "typical": shift(fine[0], fine[2]).ratio,
-        "p95": quantile_ratio(fine[0], fine[2], 0.95).ratio,
-        "p99": quantile_ratio(fine[0], fine[2], 0.99).ratio,
+    thirds: dict[Shape, tuple[Floats, Floats]] = {
+        "typical": (shift(fine[0], fine[2]).ratio, shift(fine[0], fine[3]).ratio),
+        "p95": (quantile_ratio(fine[0], fine[2], 0.95).ratio, quantile_ratio(fine[0], fine[3], 0.95).ratio),
+        "p99": (quantile_ratio(fine[0], fine[2], 0.99).ratio, quantile_ratio(fine[0], fine[3], 0.99).ratio),
     }
     return [
         _judged(
@@ -103,7 +105,7 @@ def judge_latency(rows: Ints, minutes: Minutes, requests: Floats, errors: Floats
             float(ranks.superiority[place]),
             float(distance[place]),
             (before.take([place]), after.take([place])),
-            (float(last.calls[place]), still),
+            (min(float(first.calls[place]), float(last.calls[place])), thirds),
             effects,
             _counted(requests, errors, place, int(split[place]), limits.before_min),
             float(spread[0][place]),
@@ -113,6 +115,18 @@ def judge_latency(rows: Ints, minutes: Minutes, requests: Floats, errors: Floats
         )
         for place in range(len(rows))
     ]
+
+
+def _ends(minutes: Minutes, calls: Floats, split: Ints) -> tuple[Stack, Stack]:
+    """The first and the last minutes since each split: as few as have FEW calls, at most a third of all."""
+    length = calls.shape[1]
+    low, high = split.copy(), np.full(len(split), length)
+    for row, at in enumerate(split.tolist()):
+        third = (length - at + 2) // 3
+        forward, backward = np.cumsum(calls[row, at : at + third]), np.cumsum(calls[row, ::-1][:third])
+        low[row] = at + min(int((forward < FEW).sum()) + 1, third)
+        high[row] = length - min(int((backward < FEW).sum()) + 1, third)
+    return minutes.between(split, low), minutes.between(high, np.full(len(split), length))
 
 
 def _shares(rows: Ints, share: float) -> Floats:
@@ -215,7 +229,7 @@ def _judged(
     superiority: float,
     distance: float,
     stacks: tuple[Stack, Stack],
-    lasting: tuple[float, dict[str, Floats]],
+    lasting: tuple[float, dict[Shape, tuple[Floats, Floats]]],
     effects: dict[Shape, tuple[Ratio, Floats]],
     counted: tuple[tuple[int, int], tuple[int, int]],
     spread: float,
@@ -236,12 +250,14 @@ def _judged(
             f"{_NAMES[shape]} grew {value:.2f} times ({low:.2f} to {high:.2f}), by {level_ms * (value - 1):.3g} ms",
         ),
     ]
-    many, still = lasting
-    now = float(still[shape][place])
-    held = many >= FEW and now >= np.sqrt(max(value, 1.0))
-    text = f"{now:.2f} times in the last third of {(until - since) // MINUTE_S} minutes"
+    many, thirds = lasting
+    early, now = (float(each[place]) for each in thirds[shape])
+    # All of the time must be higher: one wild minute of five moves their sum as well.
+    held = many >= FEWEST and now >= np.sqrt(max(value, 1.0)) and early >= 1 + (value - 1) / 4
+    length = (until - since) // MINUTE_S
+    text = f"{early:.2f} times at the begin of {length} minutes, {now:.2f} at their end"
     stages.append(
-        Stage("lasting", held, text if many >= FEW else f"not enough data: has {many:.0f} calls, needs {FEW}")
+        Stage("lasting", held, text if many >= FEWEST else f"not enough data: has {many:.0f} calls, needs {FEWEST}")
     )
     return Judged(
         row=row,

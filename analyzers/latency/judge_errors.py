@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from analyzers.latency.comparison import share_test
 from analyzers.latency.grid import MINUTE_S, Grid
-from analyzers.latency.judge import FEW, HOPELESS_P, OLDER
+from analyzers.latency.judge import FEWEST, HOPELESS_P, OLDER
 from analyzers.latency.judged import Judged, Stage
 from analyzers.latency.limits import Limits
 from analyzers.latency.screen import splits
@@ -34,8 +34,10 @@ def _judge(row: int, requests: Floats, errors: Floats, of: Grid, limits: Limits)
     z = float(share_test(k, n, j, m, spread, limits.error_share / 2))
     p = min(1.0, float(ndtr(-z)) * len(at))
     before, after = k / max(n, 1.0), j / max(m, 1.0)
-    last = slice(of.minutes - (of.minutes - split + 2) // 3, of.minutes)
-    many, now = float(requests[last].sum()), float(errors[last].sum() / max(requests[last].sum(), 1.0))
+    third = (of.minutes - split + 2) // 3
+    parts = slice(split, split + third), slice(of.minutes - third, of.minutes)
+    many = min(float(requests[part].sum()) for part in parts)
+    early, now = (float(errors[part].sum() / max(requests[part].sum(), 1.0)) for part in parts)
     ratio, bottom, top = _ratio(k, n, j, m, spread)
     older = split == at[0]
     told = f"p = {p:.2g} for a share of failed calls of {after:.2%}, {before:.2%} before"
@@ -44,10 +46,10 @@ def _judge(row: int, requests: Floats, errors: Floats, of: Grid, limits: Limits)
         Stage("effect", after - before >= limits.error_share, f"{after - before:+.2%} of all calls"),
         Stage(
             "lasting",
-            many >= FEW and now >= (before + after) / 2,
-            f"{now:.2%} in the last third of {of.minutes - split} minutes"
-            if many >= FEW
-            else f"not enough data: has {many:.0f} calls, needs {FEW}",
+            many >= FEWEST and now >= (before + after) / 2 and early >= before + (after - before) / 4,
+            f"{early:.2%} in the first third of {of.minutes - split} minutes, {now:.2%} in the last"
+            if many >= FEWEST
+            else f"not enough data: has {many:.0f} calls, needs {FEWEST}",
         ),
     ]
     return Judged(

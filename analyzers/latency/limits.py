@@ -30,7 +30,7 @@ class Limits:
     reach_min: int = 30
     persist_min: int = 5
     min_ratio: float = 1.05
-    min_ms: float = 0.5
+    min_ms: float = 0.25
     tail_ratio: float = 1.2
     tail_ms: float = 2.0
     error_share: float = 0.01

@@ -63,7 +63,7 @@ def read_picture(engine: Engine, one: Regression) -> Picture:
     return Picture(
         source=one.source,
         destination=one.destination,
-        operation=one.operation or "",
+        operation=one.operation,
         reporter=reporter,
         since=one.since,
         minutes=since + known * MINUTE_S,

@@ -99,8 +99,8 @@ def test_too_small_a_rise_is_stopped_by_its_effect() -> None:
     assert found(told) == [] and "effect" in stopped_by(told)
 
 
-def test_less_than_half_a_millisecond_is_no_matter() -> None:
-    of = Simulated([Drawn(stepped(lognormal(1.0, 0.2), CHANGE, 1.3), 2000, whole_ms=False)], MINUTES)
+def test_less_than_a_quarter_of_a_millisecond_is_no_matter() -> None:
+    of = Simulated([Drawn(stepped(lognormal(0.7, 0.2), CHANGE, 1.3), 2000, whole_ms=False)], MINUTES)
     told = looks(of)
     assert found(told) == [] and "effect" in stopped_by(told)
 
@@ -108,13 +108,21 @@ def test_less_than_half_a_millisecond_is_no_matter() -> None:
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_what_went_away_is_an_anomaly(length: int) -> None:
     of = Simulated([Drawn(stepped(lognormal(20), CHANGE, 4.0, CHANGE + length))], MINUTES)
-    told = looks(of)
+    # Each minute is a moment at which it might have been told.
+    told = looks(of, step=1)
     assert found(told) == []
     (one,) = episodes(told, [Series("a", "b", "GET /", "source", "log")])
     assert one.verdict == "anomaly"
     assert (one.since.timestamp() - START) // 60 == CHANGE
     assert (one.last_seen - one.since).total_seconds() == 60 * length
     assert one.ratio == pytest.approx(4, rel=0.25)
+
+
+@pytest.mark.parametrize("factor", [1.2, 2.0])
+def test_nothing_is_told_before_it_has_lasted(factor: float) -> None:
+    of = Simulated([Drawn(stepped(lognormal(20), CHANGE, factor))], MINUTES)
+    first = min(minute for minute, _ in found(looks(of, step=1)))
+    assert LIMITS.persist_min - 1 <= first - CHANGE <= 10
 
 
 def test_the_same_rise_yesterday_is_a_habit() -> None:
