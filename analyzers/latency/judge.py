@@ -253,7 +253,7 @@ def _judged(
     many, thirds = lasting
     early, now = (float(each[place]) for each in thirds[shape])
     # All of the time must be higher: one wild minute of five moves their sum as well.
-    held = many >= FEWEST and now >= np.sqrt(max(value, 1.0)) and early >= 1 + (value - 1) / 4
+    held = many >= FEWEST and now >= np.sqrt(max(value, 1.0)) and early >= 1 + (max(value, now) - 1) / 4
     length = (until - since) // MINUTE_S
     text = f"{early:.2f} times at the begin of {length} minutes, {now:.2f} at their end"
     stages.append(

@@ -46,7 +46,7 @@ def _judge(row: int, requests: Floats, errors: Floats, of: Grid, limits: Limits)
         Stage("effect", after - before >= limits.error_share, f"{after - before:+.2%} of all calls"),
         Stage(
             "lasting",
-            many >= FEWEST and now >= (before + after) / 2 and early >= before + (after - before) / 4,
+            many >= FEWEST and now >= (before + after) / 2 and early >= before + (max(after, now) - before) / 4,
             f"{early:.2%} in the first third of {of.minutes - split} minutes, {now:.2%} in the last"
             if many >= FEWEST
             else f"not enough data: has {many:.0f} calls, needs {FEWEST}",
