@@ -85,6 +85,8 @@ class QuietDays:
     def families(self) -> np.ndarray:
         return np.arange(2 * len(self._edges))
 
+    operations = families
+
     @property
     def names(self) -> list[Series]:
         """What each series stands for."""

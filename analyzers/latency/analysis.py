@@ -17,6 +17,7 @@ from analyzers.latency.follow import followed
 from analyzers.latency.grid import MINUTE_S
 from analyzers.latency.limits import LIMITS, Limits
 from analyzers.latency.look import STEP_MIN, Look, Looker
+from analyzers.latency.members import Members
 from analyzers.latency.regression import Regression
 from analyzers.latency.series_keys import Series
 from analyzers.latency.stored_rollups import StoredRollups
@@ -95,11 +96,12 @@ def _drifting(
     whole = list(range((start // HOUR_S + 1) * HOUR_S, end + 1, HOUR_S))
     if not whole:
         return [], []
-    hours = history(rollups, whole[0], whole[-1])
-    episodes = Episodes(lambda row: rollups.keys.series[row], quiet_s=SPAN_H * HOUR_S)
+    members = Members(rollups.families, rollups.operations)
+    hours = history(rollups, members, whole[0], whole[-1])
+    episodes = Episodes(lambda row: rollups.keys.series[int(members.of(row)[0])], quiet_s=SPAN_H * HOUR_S)
     looks: list[Look] = []
     for at in whole:
-        seen = drifts(rollups, hours, at, limits)
+        seen = drifts(rollups, members, hours, at, limits)
         if seen.tested:
             episodes.add(Look(at, seen.tested, seen.judged, (), {}))
             looks.append(Look(at, seen.tested, (), (), {"calls": seen.tested, "screen": len(seen.judged)}))

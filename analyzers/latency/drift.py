@@ -16,9 +16,10 @@ import numpy as np
 
 from analyzers.dependencies.change_tests import adjusted
 from analyzers.latency.comparison import rank_test, shift, smirnov
-from analyzers.latency.grid import SUMS, Grid, hourly
+from analyzers.latency.grid import SUMS, Grid, hourly, with_groups
 from analyzers.latency.judged import Judged, Stage
 from analyzers.latency.limits import Limits
+from analyzers.latency.members import Members
 from analyzers.latency.rollups import HourRollups
 from analyzers.latency.stack import Flags, Floats, Ints, Stack, is_cut_to_milliseconds, uncut
 
@@ -43,13 +44,14 @@ class Drifts:
     judged: Sequence[Judged]
 
 
-def history(rollups: HourRollups, first: int, last: int) -> Grid:
+def history(rollups: HourRollups, members: Members, first: int, last: int) -> Grid:
     """What `drifts` needs for the whole hours `first` to `last` (seconds since 1970), read once."""
     start = first - HISTORY_H * HOUR_S
-    return hourly(len(rollups.families), start, (last - start) // HOUR_S, [rollups.hour_sums(start, last)])
+    hours = hourly(members.series, start, (last - start) // HOUR_S, [rollups.hour_sums(start, last)])
+    return with_groups(hours, members)
 
 
-def drifts(rollups: HourRollups, hours: Grid, at: int, limits: Limits) -> Drifts:
+def drifts(rollups: HourRollups, members: Members, hours: Grid, at: int, limits: Limits) -> Drifts:
     """Look at the whole hour `at` (seconds since 1970).
 
     Args:
@@ -61,7 +63,8 @@ def drifts(rollups: HourRollups, hours: Grid, at: int, limits: Limits) -> Drifts
     level, known = _levels(of)
     now = slice(HISTORY_H - SPAN_H, HISTORY_H)
     day, week = (slice(now.start - back, now.stop - back) for back in (DAY_H, WEEK_H))
-    enough = _enough(of, now) & _enough(of, day)
+    # Versions come and go within days: an operation is held against itself, whoever answers.
+    enough = _enough(of, now) & _enough(of, day) & members.alone
     with np.errstate(invalid="ignore", divide="ignore"):
         rise = _mean(level[:, now] - level[:, day], known[:, now] & known[:, day])
         weekly = _mean(level[:, now] - level[:, week], known[:, now] & known[:, week])
@@ -70,7 +73,7 @@ def drifts(rollups: HourRollups, hours: Grid, at: int, limits: Limits) -> Drifts
     # What last week's same hours brought as well is a habit of the week.
     least = np.where(has_week & np.isfinite(weekly), np.fmin(rise, weekly), rise)
     candidates = np.flatnonzero(enough & (least > np.log(limits.sure_ratio)) & (least > 3 * noise))
-    found = [_judged(int(row), of, rollups, at, limits, bool(has_week[row])) for row in candidates]
+    found = [_judged(int(row), of, rollups, members, at, limits, bool(has_week[row])) for row in candidates]
     tested = int(enough.sum())
     q = adjusted([*(one.p for one in found), *[1.0] * max(tested - len(found), 0)])
     return Drifts(
@@ -106,10 +109,12 @@ def _noise(level: Floats, known: Flags) -> Floats:
     return np.maximum(np.where(many >= SPAN_H, spread, _FLOOR), _FLOOR)
 
 
-def _judged(row: int, of: Grid, rollups: HourRollups, at: int, limits: Limits, has_week: bool) -> Judged:
+def _judged(
+    row: int, of: Grid, rollups: HourRollups, members: Members, at: int, limits: Limits, has_week: bool
+) -> Judged:
     span = SPAN_H * HOUR_S
     before, after, last = (
-        _stack(rollups, row, since, until)
+        _stack(rollups, members, row, since, until)
         for since, until in (
             (at - span - DAY_H * HOUR_S, at - DAY_H * HOUR_S),
             (at - span, at),
@@ -156,11 +161,8 @@ def _judged(row: int, of: Grid, rollups: HourRollups, at: int, limits: Limits, h
     )
 
 
-def _stack(rollups: HourRollups, row: int, since: int, until: int) -> Stack:
-    read = rollups.hour_histograms(np.array([row]), since, until)
-    place = np.full(len(rollups.families), -1, np.int64)
-    place[row] = 0
-    return read.stack(place, 1)
+def _stack(rollups: HourRollups, members: Members, row: int, since: int, until: int) -> Stack:
+    return rollups.hour_histograms(members.of(row), since, until).stack(members.places(np.array([row])), 1)
 
 
 def _dispersion(of: Grid, row: int) -> float:

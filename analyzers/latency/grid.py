@@ -9,11 +9,11 @@ once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from analyzers.latency.members import Members
 from analyzers.latency.stack import Floats, Ints
 
 MINUTE_S = 60
@@ -103,28 +103,13 @@ class Rolling:
     """A grid of constant length that moves on with time.
 
     Args:
-        families: the family of each series: families with several members are series of their own behind the others
-            (all operations of an edge together).
+        members: the series, and the rows behind them.
+        minutes: its length.
     """
 
-    series: int
+    members: Members
     minutes: int
-    families: Ints
     at: Grid | None = None
-    _members: Ints = field(init=False)
-    _totals: Ints = field(init=False)
-
-    def __post_init__(self) -> None:
-        size = np.bincount(self.families, minlength=1)
-        self._totals = np.flatnonzero(size > 1).astype(np.int64)
-        place = np.full(len(size), -1)
-        place[self._totals] = np.arange(len(self._totals))
-        self._members = place[self.families] if len(self.families) else np.zeros(0, np.int64)
-
-    @property
-    def totals(self) -> Ints:
-        """The families that have rows of their own, in the order of these rows (from row `series` on)."""
-        return self._totals
 
     def missing(self, end: int) -> tuple[int, int]:
         """The span [since, until) that has to be read before `moved` to `end`."""
@@ -134,7 +119,7 @@ class Rolling:
     def moved(self, end: int, rows: Sequence[Sums]) -> Grid:
         """The grid that ends at `end`, with `rows` of what was missing."""
         since, until = self.missing(end)
-        fresh = self._with_totals(grid(self.series, since, (until - since) // MINUTE_S, rows))
+        fresh = with_groups(grid(self.members.series, since, (until - since) // MINUTE_S, rows), self.members)
         keep = self.minutes - fresh.minutes
         if keep and self.at is not None:
             joined = (
@@ -145,14 +130,7 @@ class Rolling:
         self.at = fresh
         return fresh
 
-    def _with_totals(self, plain: Grid) -> Grid:
-        if not len(self._totals):
-            return plain
-        inside = self._members >= 0
-        matrices: list[npt.NDArray[np.float64]] = []
-        for name in SUMS:
-            values = getattr(plain, name)
-            total = np.zeros((len(self._totals), plain.minutes))
-            np.add.at(total, self._members[inside], values[inside])
-            matrices.append(np.concatenate([values, total]))
-        return Grid(plain.start, *matrices)
+
+def with_groups(plain: Grid, members: Members) -> Grid:
+    """A grid of series with the other rows behind them."""
+    return Grid(plain.start, *(members.summed(getattr(plain, name)) for name in SUMS))

@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from analyzers.latency.comparison import rank_test
 from analyzers.latency.grid import MINUTE_S
 from analyzers.latency.judged import Judged
-from analyzers.latency.mix import Members
+from analyzers.latency.members import Members
 from analyzers.latency.stack import Stack
 
 MORE = 1.1

@@ -21,7 +21,8 @@ from analyzers.latency.judge import judge_latency
 from analyzers.latency.judge_errors import judge_errors
 from analyzers.latency.judged import STAGES, Judged, StageName
 from analyzers.latency.limits import Limits
-from analyzers.latency.mix import Members, without_mix
+from analyzers.latency.members import EDGE, OPERATION, SERIES, Members
+from analyzers.latency.mix import without_mix
 from analyzers.latency.rollups import Rollups
 from analyzers.latency.screen import Spike, screen, spikes
 from analyzers.latency.seasons import against_seasons
@@ -67,12 +68,11 @@ class Looker:
     def __init__(self, rollups: Rollups, limits: Limits) -> None:
         self._rollups = rollups
         self._limits = limits
-        families = rollups.families
-        self.members = Members(families)
-        self._rolling = Rolling(len(families), limits.look_min, families)
+        self.members = Members(rollups.families, rollups.operations)
+        self._rolling = Rolling(self.members, limits.look_min)
 
     def series_of(self, row: int) -> Ints:
-        """The series that a row of the grid stands for: itself, or all of a family."""
+        """The series that a row of the grid stands for."""
         return self.members.of(row)
 
     def look(self, at: int, step_min: int = STEP_MIN) -> Look:
@@ -92,8 +92,11 @@ class Looker:
         tested = candidates.tested + candidates.tested_errors
         judged = _discovered(judged, tested, limits.alpha)
         quiet_from = at - limits.persist_min * MINUTE_S
-        alone = of.take(np.arange(self.members.series))
-        stood_out = spikes(alone, quiet_from - step_min * MINUTE_S, quiet_from, limits)
+        alone = np.flatnonzero(self.members.alone)
+        stood_out = [
+            replace(one, row=int(alone[one.row]))
+            for one in spikes(of.take(alone), quiet_from - step_min * MINUTE_S, quiet_from, limits)
+        ]
         return Look(at, tested, judged, stood_out, _survivors(judged, tested))
 
     def _latency(self, of: Grid, rows: Ints) -> Iterator[Judged]:
@@ -101,8 +104,8 @@ class Looker:
             chunk = rows[start : start + CHUNK]
             series = np.concatenate([self.members.of(row) for row in chunk.tolist()])
             read = self._rollups.histograms(np.unique(series), of.start, of.end)
-            # A series may be a candidate itself and a part of one: each kind is read on its own.
-            for part in (chunk[chunk < self.members.series], chunk[chunk >= self.members.series]):
+            # A series may be a candidate itself and a part of others: each kind of row is judged on its own.
+            for part in (chunk[self.members.kinds[chunk] == kind] for kind in (SERIES, OPERATION, EDGE)):
                 place = self.members.places(part)
                 minutes = read.minutes(place, len(part), of.start, of.minutes)
                 yield from judge_latency(part, minutes, of.requests[part], of.errors[part], self._limits)

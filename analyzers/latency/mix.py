@@ -15,62 +15,30 @@ from analyzers.latency.comparison import quantile_ratio, rank_test, shift
 from analyzers.latency.grid import MINUTE_S, Grid
 from analyzers.latency.judged import Judged
 from analyzers.latency.limits import Limits
+from analyzers.latency.members import Members
 from analyzers.latency.rollups import Rollups
 from analyzers.latency.stack import Ints, Stack, is_cut_to_milliseconds, uncut
 
 _SHARES = {"p95": 0.95, "p99": 0.99}
 
 
-class Members:
-    """Which series a row of the grid stands for.
-
-    Rows up to `series` are the series themselves; behind them come the families with several members.
-    """
-
-    def __init__(self, families: Ints) -> None:
-        self.series = len(families)
-        self.families = families
-        size = np.bincount(families, minlength=1)
-        self.totals = np.flatnonzero(size > 1).astype(np.int64)
-        order = np.argsort(families, kind="stable")
-        bounds = np.concatenate([[0], np.cumsum(size)])
-        self._of = {family: order[bounds[family] : bounds[family + 1]] for family in self.totals.tolist()}
-
-    def of(self, row: int) -> Ints:
-        """The series of a row."""
-        if row < self.series:
-            return np.array([row], np.int64)
-        return self._of[int(self.totals[row - self.series])]
-
-    def total(self, row: int) -> bool:
-        """Whether a row is a whole edge."""
-        return row >= self.series
-
-    def places(self, rows: Ints) -> Ints:
-        """By number of the series, the place of its row among `rows`; -1 = in none."""
-        found = np.full(self.series, -1, np.int64)
-        for place, row in enumerate(rows.tolist()):
-            found[self.of(row)] = place
-        return found
-
-
 def without_mix(
     judged: Sequence[Judged], rollups: Rollups, members: Members, of: Grid, limits: Limits
 ) -> Sequence[Judged]:
     """With the stage `mix` for whole edges; where one of their operations tells it already, the edge is left out."""
-    told = {(int(members.families[one.row]), one.what) for one in judged if _real(one) and not members.total(one.row)}
+    told = {(members.family(one.row), one.what) for one in judged if _real(one) and not members.total(one.row)}
     found: list[Judged] = []
     for one in judged:
         if not one.passed or not members.total(one.row):
             found.append(one)
             continue
         series = members.of(one.row)
-        if (int(members.families[series[0]]), one.what) in told:
+        if (members.family(one.row), one.what) in told:
             found.append(one.then("mix", False, "an operation of it tells the same"))
         elif one.what == "latency":
-            found.append(_latency(one, series, rollups, limits))
+            found.append(_latency(one, series, members.operations, rollups, limits))
         else:
-            found.append(_errors(one, series, of, limits))
+            found.append(_errors(one, series, members.operations, of, limits))
     return found
 
 
@@ -79,11 +47,11 @@ def _real(one: Judged) -> bool:
     return all(stage.passed for stage in one.stages if stage.name in ("test", "effect"))
 
 
-def _latency(one: Judged, series: Ints, rollups: Rollups, limits: Limits) -> Judged:
-    row = np.full(int(series.max()) + 1, -1, np.int64)
-    row[series] = np.arange(len(series))
+def _latency(one: Judged, series: Ints, operations: Ints, rollups: Rollups, limits: Limits) -> Judged:
+    row = np.full(len(operations), -1, np.int64)
+    known, row[series] = np.unique(operations[series], return_inverse=True)
     spans = ((one.since - limits.before_min * MINUTE_S, one.since), (one.since, one.until))
-    before, after = (rollups.histograms(series, *span).stack(row, len(series)) for span in spans)
+    before, after = (rollups.histograms(series, *span).stack(row, len(known)) for span in spans)
     weight = before.calls / max(before.calls.sum(), 1.0)
     calls = after.calls
     # Operations without calls after cannot be weighed: the others stand for them.
@@ -109,11 +77,15 @@ def _latency(one: Judged, series: Ints, rollups: Rollups, limits: Limits) -> Jud
     )
 
 
-def _errors(one: Judged, series: Ints, of: Grid, limits: Limits) -> Judged:
+def _errors(one: Judged, series: Ints, operations: Ints, of: Grid, limits: Limits) -> Judged:
     split = (one.since - of.start) // MINUTE_S
     early, late = slice(split - limits.before_min, split), slice(split, None)
-    n, k = of.requests[series][:, early].sum(axis=1), of.errors[series][:, early].sum(axis=1)
-    m, j = of.requests[series][:, late].sum(axis=1), of.errors[series][:, late].sum(axis=1)
+    place = np.unique(operations[series], return_inverse=True)[1]
+    n, k, m, j = (
+        np.bincount(place, values[series][:, part].sum(axis=1)).astype(np.float64)
+        for part in (early, late)
+        for values in (of.requests, of.errors)
+    )
     weight = np.where(m > 0, n, 0.0)
     weight = weight / max(weight.sum(), 1.0)
     after = float((weight * np.divide(j, m, out=np.zeros(len(m)), where=m > 0)).sum())

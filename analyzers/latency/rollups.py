@@ -68,7 +68,12 @@ class Rollups(Protocol):
 
     @property
     def families(self) -> Ints:
-        """The family of each series: those of one edge and reporter, whatever the operation."""
+        """The number of each series' edge and reporter, whatever the operation."""
+        ...
+
+    @property
+    def operations(self) -> Ints:
+        """The number of each series' operation of its edge and reporter: several where several versions answer it."""
         ...
 
     def sums(self, since: int, until: int) -> Sums:
@@ -85,6 +90,11 @@ class HourRollups(Protocol):
 
     @property
     def families(self) -> Ints:
+        """As in `Rollups`."""
+        ...
+
+    @property
+    def operations(self) -> Ints:
         """As in `Rollups`."""
         ...
 

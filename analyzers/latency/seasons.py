@@ -13,7 +13,7 @@ from analyzers.latency.comparison import quantile_ratio, shift
 from analyzers.latency.grid import MINUTE_S
 from analyzers.latency.judged import Judged
 from analyzers.latency.limits import Limits
-from analyzers.latency.mix import Members
+from analyzers.latency.members import Members
 from analyzers.latency.rollups import Rollups
 from analyzers.latency.stack import Stack, is_cut_to_milliseconds, uncut
 

@@ -2,8 +2,9 @@
 
 edge_series.sql + MapKeys (nodes of base edges) ──► SeriesKeys
 
-A series is an edge of the map, an operation, a reporter and a kind of evidence; versions, principals and transport of
-its calls are together in it. Of an edge that proxies log, other evidence is left out: it would tell the same again.
+A series is an edge of the map, an operation, a reporter, a kind of evidence and a version of the callee; principals and
+transport of its calls are together in it. Of an edge that proxies log, other evidence is left out: it would tell the
+same again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Series(NamedTuple):
     operation: str
     reporter: str
     evidence: str
+    version: str = ""
 
     @property
     def side(self) -> str:
@@ -49,6 +51,7 @@ class SeriesKeys:
         valid_from, valid_to: microseconds since 1970 between which it is that one's.
         version: of the destination, by entry.
         families: by series, the edge and reporter.
+        operations: by series, the operation of that.
     """
 
     series: list[Series]
@@ -58,6 +61,7 @@ class SeriesKeys:
     valid_to: Ints
     version: list[str]
     families: Ints
+    operations: Ints
 
     def numbers(self, edge_id: npt.NDArray[np.uint64], minute: Ints) -> Ints:
         """The series of rows of rollups; -1 where nobody knows."""
@@ -104,7 +108,10 @@ def series_keys(engine: Engine, keys: MapKeys) -> SeriesKeys:
     columns = {name: values[best] for name, values in columns.items()}
     numbers: dict[Series, int] = {}
     families: dict[tuple[str, str, str, str], int] = {}
+    operations: dict[Series, int] = {}
     family: list[int] = []
+    operation: list[int] = []
+    version: list[str] = rows["destination_version"].to_pylist()
     number = np.zeros(len(row), np.int64)
     for place in range(len(row)):
         one = Series(
@@ -113,14 +120,15 @@ def series_keys(engine: Engine, keys: MapKeys) -> SeriesKeys:
             columns["operation"][place],
             columns["reporter"][place],
             columns["evidence"][place],
+            version[int(row[place])],
         )
         if one not in numbers:
             numbers[one] = len(numbers)
             edge = one.source, one.destination, one.reporter, one.evidence
             family.append(families.setdefault(edge, len(families)))
+            operation.append(operations.setdefault(one._replace(version=""), len(operations)))
         number[place] = numbers[one]
     edge_id = rows["edge_id"].to_numpy().astype(np.uint64)[row]
-    versions: list[str] = rows["destination_version"].to_pylist()
     order = np.lexsort((keys.valid_from[entry], edge_id))
     return SeriesKeys(
         list(numbers),
@@ -128,8 +136,9 @@ def series_keys(engine: Engine, keys: MapKeys) -> SeriesKeys:
         number[order],
         keys.valid_from[entry][order],
         keys.valid_to[entry][order],
-        [versions[place] for place in row[order].tolist()],
+        [version[place] for place in row[order].tolist()],
         np.asarray(family, np.int64),
+        np.asarray(operation, np.int64),
     )
 
 

@@ -50,8 +50,13 @@ class StoredRollups:
 
     @property
     def families(self) -> Ints:
-        """The family of each series."""
+        """The number of each series' edge and reporter."""
         return self.keys.families
+
+    @property
+    def operations(self) -> Ints:
+        """The number of each series' operation of its edge and reporter."""
+        return self.keys.operations
 
     def sums(self, since: int, until: int, series: Ints | None = None) -> Sums:
         """Sums of every series, or of some, in [since, until)."""

@@ -42,6 +42,7 @@ class Drawn:
     rate: float | Callable[[int], float] = 300.0
     failed: Callable[[int], float] = field(default=lambda minute: 0.0)
     family: int | None = None
+    operation: int | None = None
     whole_ms: bool = True
 
 
@@ -60,10 +61,16 @@ class Simulated:
         self._columns = columns
         self._families = np.array([one.family if one.family is not None else 1000 + n for n, one in enumerate(drawn)])
         self._families = np.unique(self._families, return_inverse=True)[1].astype(np.int64)
+        operations = [1000 + n if one.operation is None else one.operation for n, one in enumerate(drawn)]
+        self._operations = np.unique(operations, return_inverse=True)[1].astype(np.int64)
 
     @property
     def families(self) -> np.ndarray:
         return self._families
+
+    @property
+    def operations(self) -> np.ndarray:
+        return self._operations
 
     def _in(self, since: int, until: int) -> list[tuple[int, int, np.ndarray, int]]:
         return [one for one in self._columns if since <= one[1] < until and len(one[2])]

@@ -9,10 +9,12 @@ from analyzers.dependencies.histograms import bucket_of
 from analyzers.latency.drift import HISTORY_H, HOUR_S, Drifts, drifts, history
 from analyzers.latency.grid import Sums
 from analyzers.latency.limits import LIMITS
+from analyzers.latency.members import Members
 from analyzers.latency.rollups import MinuteHistograms
 
 START = 1_772_409_600
 CALLS = 400
+MEMBERS = Members(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
 
 class Hours:
@@ -29,6 +31,8 @@ class Hours:
     @property
     def families(self) -> np.ndarray:
         return np.zeros(1, np.int64)
+
+    operations = families
 
     def _in(self, since: int, until: int) -> list[int]:
         return [hour for hour in self._known if since <= START + hour * HOUR_S < until]
@@ -58,7 +62,7 @@ class Hours:
 
 def look(of: Hours, hour: int) -> Drifts:
     at = START + hour * HOUR_S
-    return drifts(of, history(of, at, at), at, LIMITS)
+    return drifts(of, MEMBERS, history(of, MEMBERS, at, at), at, LIMITS)
 
 
 HOURS = 10 * 24
@@ -115,4 +119,4 @@ def test_without_a_day_before_nothing_is_tested() -> None:
 def test_history_reaches_back_a_week() -> None:
     of = Hours(COURSE)
     at = START + 200 * HOUR_S
-    assert history(of, at, at + 3 * HOUR_S).calls.shape == (1, HISTORY_H + 3)
+    assert history(of, MEMBERS, at, at + 3 * HOUR_S).calls.shape == (1, HISTORY_H + 3)

@@ -151,6 +151,23 @@ def test_of_many_rare_operations_the_edge_as_a_whole_is_told() -> None:
     assert told and {one.row for one in told} == {60}
 
 
+def test_one_version_of_two_is_told_where_both_together_hardly_move() -> None:
+    old, new = Drawn(lognormal(20), 240, family=0, operation=0), Drawn(lognormal(20), 60, family=0, operation=0)
+    new.durations = stepped(new.durations, CHANGE, 1.25)
+    told = looks(Simulated([old, new], MINUTES), first=86, last=100, step=1)
+    rows = {one.row for _, one in found(told)}
+    assert 1 in rows and 0 not in rows
+    names = [Series("a", "b", "GET /", "source", "log", version) for version in ("v1", "v2", "")]
+    (one,) = episodes(told, names)
+    assert one.ratio == pytest.approx(1.25, abs=0.08)
+
+
+def test_a_version_that_replaces_another_is_told_by_the_operation() -> None:
+    old = Drawn(lognormal(20), lambda minute: 300.0 if minute < CHANGE else 0.0, family=0, operation=0)
+    new = Drawn(lognormal(26), lambda minute: 0.0 if minute < CHANGE else 300.0, family=0, operation=0)
+    assert {one.row for _, one in found(looks(Simulated([old, new], MINUTES)))} == {2}
+
+
 def test_slow_calls_on_top_are_no_slow_down() -> None:
     def kinds(rng: np.random.Generator, minute: int, n: int) -> np.ndarray:
         share = 0.5 if minute >= CHANGE else 0.1
