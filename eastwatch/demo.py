@@ -228,13 +228,17 @@ def found_as(incident: Mapping[str, Any], findings: Iterable[Finding]) -> str | 
 
 
 def regression_of(change: Mapping[str, Any], findings: Iterable[Finding]) -> str | None:
-    """The finding of a change that makes calls slower or fail: at its edge and operation, begun when it came."""
+    """The finding of a change that makes calls slower or fail: at its edge, begun when it came.
+
+    Of an operation with few calls the edge as a whole tells it.
+    """
     for one in findings:
         same = one.kind == REGRESSIONS[change["kind"]] and (one.subject.source, one.subject.destination) == (
             *(change["source"], change["destination"]),
         )
         late = abs(one.first_seen - datetime.fromisoformat(change["at"]))
-        if same and shape(one.subject.operation or "") == shape(change["operation"]) and late <= LATE:
+        here = one.subject.operation is None or shape(one.subject.operation) == shape(change["operation"])
+        if same and here and late <= LATE:
             return one.id
     return None
 

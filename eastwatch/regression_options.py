@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,19 +44,18 @@ class RegressionOptions(BaseModel):
         le=1,
         description="the share of failed calls grew by so much, at least (0.01 = one percentage point)",
     )
-    persist_min: int = Field(
-        default=LIMITS.persist_min,
-        ge=2,
-        le=20,
-        description="minutes that a rise must last; what goes away sooner is an anomaly",
+    persist_s: int = Field(
+        default=60 * LIMITS.persist_min,
+        ge=120,
+        le=1200,
+        multiple_of=60,
+        description="seconds that a rise must last, whole minutes; what goes away sooner is an anomaly",
     )
-    min_calls_before: int = Field(
+    before_calls: int = Field(
         default=LIMITS.min_calls_before, ge=10, le=1_000_000, description="calls in the hour before, at least"
     )
-    min_calls_after: int = Field(
-        default=LIMITS.min_calls_after, ge=10, le=1_000_000, description="calls since, at least"
-    )
-    alpha: float = Field(
+    after_calls: int = Field(default=LIMITS.min_calls_after, ge=10, le=1_000_000, description="calls since, at least")
+    false_share: float = Field(
         default=LIMITS.alpha,
         gt=0,
         lt=1,
@@ -65,5 +64,15 @@ class RegressionOptions(BaseModel):
 
     def limits(self) -> Limits:
         """The limits as analyzers take them."""
-        known = {field.name for field in fields(Limits)}
-        return Limits(**{name: value for name, value in self.model_dump().items() if name in known})
+        return replace(
+            LIMITS,
+            min_ratio=self.min_ratio,
+            min_ms=self.min_ms,
+            tail_ratio=self.tail_ratio,
+            tail_ms=self.tail_ms,
+            error_share=self.error_share,
+            persist_min=self.persist_s // 60,
+            min_calls_before=self.before_calls,
+            min_calls_after=self.after_calls,
+            alpha=self.false_share,
+        )

@@ -89,7 +89,7 @@ _ROWS: Mapping[str, tuple[str, str | int]] = {
     "edge_keys": ("received_on", "days_days"),
     "findings": ("found_at", "days_days"),
     "regressions": ("found_at", "days_days"),
-    "latency_looks": ("found_at", "hours_days"),
+    "latency_looks": ("found_at", "days_days"),
 }
 _COLUMNS: Mapping[tuple[str, str], tuple[str, str]] = {("calls", "raw"): ("received_at", "raw_days")}
 

@@ -39,10 +39,7 @@ _UNITS: Mapping[str, str] = {
     "permissive": "true or false",
     "ratio": "times",
     "ms": "milliseconds",
-    "min": "minutes",
-    "before": "calls",
-    "after": "calls",
-    "alpha": "share, 0 to 1",
+    "calls": "calls",
 }
 """The last word of a setting's name -> its unit."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from analyzers.findings.model import Finding
+from analyzers.latency.findings import KINDS as REGRESSIONS
 from analyzers.policy.check import Check, check
 from analyzers.policy.each import Each, Judged, each
 from analyzers.policy.store import versions
@@ -229,18 +230,22 @@ def test_selectors_name_labels_that_pods_bear() -> None:
     assert len(selected) > 12 and set(selected) <= apps
 
 
-def test_the_quiet_world_has_no_findings(quiet: Told) -> None:
-    assert list(quiet.findings) == []
+def policy_only(told: Told) -> list[Finding]:
+    """Without what became slower or fails: that is so in both worlds, and another test's."""
+    return [one for one in told.findings if one.kind not in REGRESSIONS]
+
+
+def test_the_quiet_world_has_no_findings_of_policies(quiet: Told) -> None:
+    assert policy_only(quiet) == []
+    assert quiet.verdict["unexpected_regressions"] == []
 
 
 def test_the_incident_is_found_and_nothing_else(troubled: Told) -> None:
     (incident,) = troubled.truth["incidents"]
-    found = {one.kind: one for one in troubled.findings}
-    assert found.keys() <= {"unauthorized", "repeated_denials"} and len(found) == len(troubled.findings)
+    found = {one.kind: one for one in policy_only(troubled)}
+    assert found.keys() <= {"unauthorized", "repeated_denials"} and len(found) == len(policy_only(troubled))
     one = found["unauthorized"]
     assert (one.subject.source, one.subject.principal) == (incident["source"], incident["principal"])
     assert one.score == incident["let_through"]
     assert troubled.verdict["incidents"][0] == {"injected": incident["name"], "found": one.id}
-    # Of what becomes slower or fails at half-time too little is left to tell it.
-    assert {each["found"] for each in troubled.verdict["incidents"][1:]} == {None}
     assert troubled.verdict["unexpected_regressions"] == []

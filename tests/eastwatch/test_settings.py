@@ -103,7 +103,19 @@ def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_setting_has_a_line_of_help_and_numbers_their_unit() -> None:
-    units = ("_s", "_days", "_bytes", "_messages", "_records", "_share", "_ms", "_values", "_templates")
+    units = (
+        "_s",
+        "_days",
+        "_bytes",
+        "_messages",
+        "_records",
+        "_share",
+        "_ms",
+        "_values",
+        "_templates",
+        "_ratio",
+        "_calls",
+    )
     for name, field in Settings.model_fields.items():
         assert field.description, name
         for inner, value in getattr(field.annotation, "model_fields", {}).items():
