@@ -152,7 +152,7 @@ def times(text: pa.StringArray) -> tuple[pa.TimestampArray, Mask]:
 
 def _times_of_any_form(text: pa.StringArray) -> tuple[pa.TimestampArray, Mask]:
     cut = pc.replace_substring_regex(text, r"(:\d\d\.\d{6})\d+", r"\1")
-    common = _matching(cut, r"^\d{4}-(0[1-9]|1[0-2])-([01]\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$")
+    common = _matching(cut, r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?Z$")
     values = _only(cut, common).cast(TIMESTAMP)
     digits = _matching(text, r"^\d{1,18}$")
     if digits.any():

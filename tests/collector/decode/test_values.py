@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,3 +21,10 @@ def test_a_number_is_read_like_one_with_a_fraction(given: list[str | None]) -> N
     slow_values, slow_wrong = times(pa.array(slow, pa.string()))
     assert fast_values.equals(slow_values)
     assert fast_wrong.tolist() == slow_wrong.tolist()
+
+
+@pytest.mark.parametrize("day", ["2026-10-00", "2026-00-10", "2026-02-29", "2026-10-32", "0000-01-01"])
+def test_days_that_there_are_not_are_wrong_and_no_error(day: str) -> None:
+    found, wrong = times(pa.array([f"{day}T22:23:01.119792Z", "2026-10-01T22:23:01Z"]))
+    assert wrong.tolist() == [True, False]
+    assert found.is_null().to_pylist() == [True, False]
