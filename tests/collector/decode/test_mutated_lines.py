@@ -97,14 +97,15 @@ def told(decoded: Decoded, message: int) -> list[Any]:
 def alike(name: str, rows: list[Any]) -> list[Any]:
     """Rows as they are whatever else is in their batch.
 
-    Of several packets of one connection in a batch one counts, and a damaged copy of a line may come first.
+    Of several packets of one connection in a batch one counts and keeps its line, and a damaged copy of a line may come
+    first.
     """
     if name != "hubble_json":
         return rows
-    counted = {"packet": "connection_end"}
+    of_the_first = {"log_type", "raw", "attributes"}
     return [
-        (one[0], {**one[1], "log_type": counted.get(one[1]["log_type"], one[1]["log_type"])})
-        if isinstance(one, tuple) and "log_type" in one[1]
+        (one[0], {key: value for key, value in one[1].items() if key not in of_the_first})
+        if isinstance(one, tuple) and one[1].get("log_type") in ("packet", "connection_end")
         else one
         for one in rows
     ]
