@@ -116,6 +116,15 @@ SLOW = [
 ]
 """Calls that take three times as long from 11:00 on, and five times in one minute before."""
 
+VERSIONS = [
+    {"ts": f"2026-03-02T10:{second // 60:02}:{second % 60:02}Z", "source_namespace": "shop", "source_service": "web"}
+    | {"destination_namespace": "shop", "destination_service": "stock", "reporter": "destination"}
+    | {"destination_version": "v2" if second % 4 == 0 else "v1", "method": "GET", "path": "/stock"}
+    | {"status": 503 if second % 40 == 0 else 200, "duration_us": 10_000 + 100 * (second % 37)}
+    for second in range(900)
+]
+"""A fourth of the calls goes to another version."""
+
 SHORT_DEMO = """
 import sys
 from datetime import timedelta
@@ -140,6 +149,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     (place / "policies.yaml").write_text(POLICIES)
     (place / "none.yaml").write_text("kind: Service\nmetadata: {name: x}\n")
     (place / "intruder.log").write_text(json.dumps(INTRUDER) + "\n")
+    (place / "versions.log").write_text("".join(json.dumps(one) + "\n" for one in VERSIONS))
     (place / "slow.log").write_text("".join(json.dumps(one) + "\n" for one in SLOW))
     levels = [10 + (minute % 7) / 10 + 5 * (minute >= 60) + 40 * (minute == 30) for minute in range(120)]
     points = (f"2026-03-02T{10 + minute // 60}:{minute % 60:02}:00Z,{level}" for minute, level in enumerate(levels))
@@ -184,6 +194,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
         "analyze:slow": ("analyze", "--only", "latency", *slow),
         "regressions": ("regressions", *slow),
         "regressions-list": ("regressions", "list", *slow),
+        "ingest:versions": ("ingest", f"file:{place / 'versions.log'}", "--until-idle", *slow),
+        "compare": ("compare", "stock", *slow),
+        "compare:few": ("compare", "shop/stock", "--until", "2026-03-02T10:01:00Z", *slow),
         "policy-lint": ("policy", "lint", policies),
         "policy-lint:coverage": ("policy", "lint", policies, "--coverage", *store),
         "policy-suggest": ("policy", "suggest", *store),
@@ -238,6 +251,7 @@ PRINTED = (
     *("analyze", "findings", "findings:none", "findings-list", "findings-show"),
     *("ingest:slow", "analyze:slow", "regressions", "regressions:none", "regressions:explained"),
     *("regressions-list", "regressions-show", "regressions-csv", "regressions-csv:empty"),
+    *("ingest:versions", "compare", "compare:few"),
 )
 SHARED_NAMES = (
     *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "analyze": "eastwatch.cli.analyze:analyze",
     "findings": "eastwatch.cli.findings:app",
     "regressions": "eastwatch.cli.regressions:app",
+    "compare": "eastwatch.cli.compare:compare",
     "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",
     "retention": "eastwatch.cli.retention:retention",
