@@ -101,7 +101,7 @@ def _tail(part: Part, of: Margins) -> tuple[Estimate | None, float | None]:
     found = quantile_ratio(*part.sides, _TAIL, part.ranked.dispersion, of.level)
     tail = Estimate(*(float(each[0]) for each in (found.ratio, found.low, found.high)))
     before, after = (float(side.quantiles_us([_TAIL])[0, 0]) / 1000 for side in part.sides)
-    if tail.value < of.tail_ratio or after - before < of.tail_ms:
+    if tail.value < max(of.tail_ratio, 1 + of.ratio) or after - before < of.tail_ms:
         return tail, 1.0
     error = np.log(tail.high / tail.low) / 2 / float(ndtri(0.5 + of.level / 2))
     return tail, float(ndtr(-np.log(tail.value) / error)) if error > 0 else 0.0

@@ -23,7 +23,8 @@ class Margins:
     Attributes:
         ratio: durations are the same when their ratio's interval lies within 1 / (1 + ratio) and 1 + ratio.
         error_share: shares of failed calls are the same when their difference lies within this.
-        tail_ratio, tail_ms: what the 95th percentile must be above, both, to be slower where typical calls are not.
+        tail_ratio, tail_ms: what the 95th percentile must be above, both, to be slower where typical calls are not; the
+            ratio is at least 1 + `ratio`.
         level: of intervals; 1 - level is the chance of a wrong "slower" or "faster" among all tests of a comparison.
         min_calls: of each side, without which a service is not judged.
         min_operation_calls: the same of an operation.

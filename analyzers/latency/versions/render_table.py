@@ -100,21 +100,19 @@ def _errors(of: Errors, found: VersionComparison) -> str:
 
 def _rest(note: str | None, of: Needed | None, unsure: bool, found: VersionComparison) -> str:
     told = f"; {printable(note, 300)}" if note else ""
-    if unsure and of is not None:
-        told += f"; {_needed(of, found)}"
-    return told
-
-
-def _needed(of: Needed, found: VersionComparison) -> str:
-    one, two = (printable(version, _VERSION) for version in (found.baseline, found.canary))
-    overall = found.verdict.overall
-    told = (
-        f"{many(of.calls[0], 'call')} of {one} and {of.calls[1]:,} of {two} would decide "
-        f"(there are {overall.baseline.calls:,} and {overall.canary.calls:,})"
-    )
-    if of.more_s is None or of.calls_per_s is None:
+    if not unsure or of is None:
         return told
-    return f"{told}: about {span(of.more_s, 'more ')} at {of.calls_per_s:.2g} calls/s of {two}"
+    one, two = (printable(version, _VERSION) for version in (found.baseline, found.canary))
+    wait = f"about {span(of.more_s, 'more ')}" if of.more_s is not None else ""
+    if wait and of.calls_per_s is not None:
+        wait += f" at {of.calls_per_s:.2g} calls/s of {two}"
+    # The least there must be for any verdict is not what decides.
+    if note:
+        return f"{told}: {wait}" if wait else told
+    overall = found.verdict.overall
+    there = f"(there are {overall.baseline.calls:,} and {overall.canary.calls:,})"
+    decides = f"{many(of.calls[0], 'call')} of {one} and {of.calls[1]:,} of {two} would decide {there}"
+    return f"{told}; {decides}" + (f": {wait}" if wait else "")
 
 
 def span(seconds: float, more: str = "") -> str:
