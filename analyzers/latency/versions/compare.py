@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from analyzers.latency.comparison import quantile_ratio
 from analyzers.latency.versions.outcome import Compared, Errors, Latency, Margins, Verdict
@@ -98,7 +98,9 @@ def _tail(part: Part, of: Margins) -> tuple[Estimate | None, float | None]:
     """The ratio of the 95th percentiles, and the p-value of "not slower": 1 where nobody would care, None untested."""
     if part.ranked is None or min(side.calls[0] for side in part.sides) < of.min_tail_calls:
         return None, None
-    found = quantile_ratio(*part.sides, _TAIL, part.ranked.dispersion, of.level)
+    quantile = 0.5 + of.level / 2
+    student = float(stdtrit(part.ranked.freedom, quantile) / ndtri(quantile)) ** 2
+    found = quantile_ratio(*part.sides, _TAIL, part.ranked.dispersion * student, of.level)
     tail = Estimate(*(float(each[0]) for each in (found.ratio, found.low, found.high)))
     before, after = (float(side.quantiles_us([_TAIL])[0, 0]) / 1000 for side in part.sides)
     if tail.value < max(of.tail_ratio, 1 + of.ratio) or after - before < of.tail_ms:

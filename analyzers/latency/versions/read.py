@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analyzers.dependencies.windows import LATEST
+from analyzers.dependencies.windows import EARLIEST, LATEST
 from analyzers.latency.stack import Flags, Floats, Ints, Stack, empty, from_maps
 from analyzers.latency.stored_rollups import StoredRollups
 from analyzers.latency.versions.choose import chosen_versions, node_named
@@ -118,6 +118,8 @@ class _Reader:
         kept = self._rollups.first
         grain_s = MINUTE_S if kept else HOUR_S
         start = kept if since is None else _seconds(since)
+        if since is None and until is not None and _seconds(until) <= kept:
+            start = _seconds(EARLIEST)
         end = _seconds(until) if until else (self._rollups.last + MINUTE_S if kept else _seconds(LATEST))
         if kept and start < kept - kept % HOUR_S:
             older = self.calls(HOUR_S, start - start % HOUR_S, kept - kept % HOUR_S)

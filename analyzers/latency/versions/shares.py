@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from analyzers.latency.comparison import share_test
 from analyzers.latency.stack import Floats
-from analyzers.latency.versions.strata import Estimate
+from analyzers.latency.versions.strata import Estimate, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,15 @@ def shares(hits: Floats, calls: Floats, weight: Floats) -> Shares | None:
 
 
 def _dispersion(each: Floats, calls: Floats, hits: Floats) -> float:
-    """How many times as much as independent calls the differences of the strata vary, at least 1."""
+    """How many times as much as independent calls the differences of the strata vary, at least 1, told carefully."""
     typical = hits.sum() / calls.sum()
     if len(each) < 2 or not 0 < typical < 1:
         return 1.0
     known = calls.prod(axis=1) / calls.sum(axis=1)
     apart = each[:, 1] - each[:, 0]
     mean = known @ apart / known.sum()
-    return max(1.0, float(known @ (apart - mean) ** 2 / (typical * (1 - typical)) / (len(each) - 1)))
+    found = float(known @ (apart - mean) ** 2 / (typical * (1 - typical)) / (len(each) - 1))
+    return widened(len(each), max(1.0, found))
 
 
 def difference_of(of: Shares, level: float) -> Estimate:

@@ -6,7 +6,7 @@ So neither the hour nor the mix of calls nor the way a canary's share of them gr
 
 Sources: P. van Elteren (1960) for the stratified rank test, each stratum weighed by what it knows; J. Hodges,
 E. Lehmann (1963) for the ratio; the spread of the strata about their mean, where it is larger than that of independent
-calls, as in quasi-likelihood (R. Wedderburn, 1974).
+calls, as in quasi-likelihood (R. Wedderburn, 1974), with F. Satterthwaite's (1946) degrees of freedom.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri, stdtr, stdtrit
 
 from analyzers.dependencies.histograms import GAMMA
 from analyzers.latency.stack import Floats, Ints, Stack, aligned
@@ -24,6 +24,8 @@ from analyzers.latency.stack import Floats, Ints, Stack, aligned
 CALLS = 10
 """A stratum is made long enough that each side has so many calls: the ranks of fewer are far from normal."""
 _LOG_GAMMA = float(np.log(GAMMA))
+_KNOWN = float("inf")
+"""Degrees of freedom of a variance that is known: Student's t is then normal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Ranks:
         error: its standard error where nothing differs.
         pairs: share of all pairs by how many buckets the canary's call lies above; column k is k - width // 2.
         dispersion: how many times as much as independent calls the strata vary, at least 1; `error` has it in.
+        freedom: degrees of freedom of the error: few where few strata tell how much they vary.
         design: how many times the variance of one stratum of independent calls without ties the error is.
         calls: those of both sides that were compared.
     """
@@ -43,6 +46,7 @@ class Ranks:
     error: float
     pairs: Floats
     dispersion: float
+    freedom: float
     design: float
     calls: tuple[float, float]
 
@@ -54,7 +58,7 @@ class Ranks:
     @property
     def two_sided_p(self) -> float:
         """p-value of "no difference"."""
-        return float(min(1.0, 2 * ndtr(-abs(self.z))))
+        return float(min(1.0, 2 * stdtr(self.freedom, -abs(self.z))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,20 @@ def ranks(baseline: Stack, canary: Stack) -> Ranks | None:
     squared = float(weight**2 @ variance) * dispersion
     sums = float(n.sum()), float(m.sum())
     design = squared * 12 * sums[0] * sums[1] / (sums[0] + sums[1])
-    return Ranks(superiority, squared**0.5, _pairs(one, two, weight), dispersion, design, sums)
+    freedom = freedom_of(strata, dispersion)
+    return Ranks(superiority, squared**0.5, _pairs(one, two, weight), dispersion, freedom, design, sums)
+
+
+def freedom_of(strata: int, dispersion: float) -> float:
+    """Degrees of freedom of a variance `dispersion` times the known one, of which the strata tell what is beyond it."""
+    beyond = 1 - 1 / dispersion
+    return (strata - 1) / beyond**2 if beyond > 0 and strata > 1 else _KNOWN
+
+
+def widened(strata: int, dispersion: float, level: float = 0.95) -> float:
+    """The dispersion that gives normal intervals the width of Student's."""
+    tail = 0.5 + level / 2
+    return dispersion * float(stdtrit(freedom_of(strata, dispersion), tail) / ndtri(tail)) ** 2
 
 
 def _pairs(one: Stack, two: Stack, weight: Floats) -> Floats:
@@ -148,13 +165,16 @@ def together(parts: Sequence[Ranks], weight: Floats) -> Ranks:
     Args:
         weight: shares that sum to 1.
     """
-    squared = float(sum(share**2 * part.error**2 for share, part in zip(weight, parts, strict=True)))
+    each = [share**2 * part.error**2 for share, part in zip(weight.tolist(), parts, strict=True)]
+    squared = sum(each)
+    unsure = sum(one**2 / part.freedom for one, part in zip(each, parts, strict=True))
     n, m = (sum(part.calls[side] for part in parts) for side in (0, 1))
     return Ranks(
         float(sum(share * part.superiority for share, part in zip(weight, parts, strict=True))),
         squared**0.5,
         np.asarray(sum(share * part.pairs for share, part in zip(weight, parts, strict=True))),
         max(part.dispersion for part in parts),
+        squared**2 / unsure if unsure > 0 else _KNOWN,
         squared * 12 * n * m / (n + m),
         (n, m),
     )
@@ -162,7 +182,7 @@ def together(parts: Sequence[Ranks], weight: Floats) -> Ranks:
 
 def ratio_of(of: Ranks, level: float) -> Estimate:
     """Hodges-Lehmann: the median of all ratios of a canary's call to a baseline's, with the rank test's interval."""
-    half = float(ndtri(0.5 + level / 2)) * of.error
+    half = float(stdtrit(of.freedom, 0.5 + level / 2)) * of.error
     return Estimate(*(_ratio_at(of.pairs, share) for share in (0.5, 0.5 - half, 0.5 + half)))
 
 

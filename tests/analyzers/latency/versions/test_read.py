@@ -104,6 +104,7 @@ def test_whole_hours_where_minutes_are_gone(engine: Engine) -> None:
     assert (found.grain_s, found.verdict.seconds) == (3600, 7200)
     assert (found.since, found.until) == (day["since"], day["until"])
     assert found.verdict.overall.baseline.calls == 1200 and found.verdict.overall.latency.verdict == "slower"
+    assert compare_versions(engine, "stock", until=T0 + timedelta(hours=2)).verdict.overall == found.verdict.overall
     engine.execute("TRUNCATE TABLE edges_1m")
     assert compare_versions(engine, "stock").verdict.overall == found.verdict.overall
 

@@ -15,6 +15,7 @@ from analyzers.latency.versions.power import errors_factor, latency_factor, need
 from analyzers.latency.versions.shares import Shares, difference_of, mixed, shares
 from analyzers.latency.versions.strata import (
     CALLS,
+    freedom_of,
     ranks,
     ratio_of,
     standardized,
@@ -22,6 +23,7 @@ from analyzers.latency.versions.strata import (
     superiority_at,
     together,
     weights_of,
+    widened,
 )
 
 COUNTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=40)
@@ -102,6 +104,13 @@ def test_strata_that_lie_apart_widen_the_interval() -> None:
     two = [rng.lognormal(10 + shake, 0.3, 200) for shake in rng.normal(0, 0.3, 10)]
     found = ranks(stacked(one), stacked(two))
     assert found is not None and found.dispersion > 5
+
+
+def test_few_strata_tell_little_of_how_they_vary() -> None:
+    assert freedom_of(10, 1.0) == np.inf == freedom_of(1, 1.0)
+    assert freedom_of(5, 1.1) > 100 and freedom_of(5, 1e6) == pytest.approx(4, rel=1e-3)
+    assert widened(10, 1.0) == pytest.approx(1.0)
+    assert widened(5, 1e6) == pytest.approx(1e6 * (stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975)) ** 2, rel=1e-3)
 
 
 def test_a_side_without_calls() -> None:
