@@ -63,6 +63,7 @@ EVERYWHERE = STRICT | {
     "findings",
     "regressions",
     "latency_looks",
+    "incidents",
     "address_sightings",
     "derived_edges_1m",
     "derived_edges_1h",

@@ -90,6 +90,7 @@ _ROWS: Mapping[str, tuple[str, str | int]] = {
     "findings": ("found_at", "days_days"),
     "regressions": ("found_at", "days_days"),
     "latency_looks": ("found_at", "days_days"),
+    "incidents": ("kept_at", "days_days"),
 }
 _COLUMNS: Mapping[tuple[str, str], tuple[str, str]] = {("calls", "raw"): ("received_at", "raw_days")}
 

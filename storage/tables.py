@@ -521,11 +521,32 @@ LATENCY_LOOKS = Table(
     ),
 )
 
+INCIDENTS = Table(
+    "incidents",
+    (
+        Column("id", "String", "that of its earliest finding when it began"),
+        Column("state", LC, "open|acknowledged|closed"),
+        Column("severity", LC, "the highest of its findings"),
+        Column("summary", "String"),
+        Column("principals", f"Array({LC})"),
+        Column("services", f"Array({LC})", "nodes of the map"),
+        Column("path", f"Array({LC})", "nodes in the order of the calls"),
+        Column("findings", "Array(String)", "ids"),
+        Column("started", TIME),
+        Column("updated", TIME, "last time of its findings"),
+        Column("techniques", f"Array({LC})", "ATT&CK ids"),
+        Column("note", "String", "of whoever closed it"),
+        Column("merged_into", "String", "id of the incident that has its findings now; empty = none"),
+        Column("closed_at", TIME, "1970 = not"),
+        Column("kept_at", TIME),
+    ),
+)
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         *(CALLS, SPANS, METRIC_POINTS, DEAD_LETTERS, DEAD_LETTER_REPLAYS, INGEST_POSITIONS),
         *(EDGE_KEYS, ALIASES, SIGHTINGS, INVENTORY, OPERATIONS, POLICIES, FINDINGS),
-        *(REGRESSIONS, LATENCY_LOOKS),
+        *(REGRESSIONS, LATENCY_LOOKS, INCIDENTS),
     )
 }

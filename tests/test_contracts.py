@@ -125,6 +125,16 @@ VERSIONS = [
 ]
 """A fourth of the calls goes to another version."""
 
+KEEP_INCIDENTS = """
+import sys
+from datetime import UTC, datetime
+from analyzers.incidents.store import keep_incidents
+from storage.connect import open_store
+engine = open_store(sys.argv[1], memory_bytes=1 << 30)
+keep_incidents(engine, datetime.now(UTC))
+engine.close()
+"""
+
 SHORT_DEMO = """
 import sys
 from datetime import timedelta
@@ -212,6 +222,12 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     found["regressions-show"], found["regressions:explained"] = eastwatch_documents(
         ("regressions", "show", regression, *slow), ("regressions", "--explain", regression, *slow)
     )
+    subprocess.run([sys.executable, "-c", KEEP_INCIDENTS, judged[1]], timeout=100, check=True, cwd=ROOT)
+    found["incidents"], found["incidents-list"], found["incidents:none"] = eastwatch_documents(
+        ("incidents", *judged), ("incidents", "list", *judged), ("incidents", "--since", "2030-01-01", *judged)
+    )
+    incident = found["incidents"]["incidents"][0]["id"]
+    (found["incidents-show"],) = eastwatch_documents(("incidents", "show", incident, *judged))
     done = subprocess.run(
         [sys.executable, "-c", SHORT_DEMO],
         capture_output=True,
@@ -252,11 +268,13 @@ PRINTED = (
     *("ingest:slow", "analyze:slow", "regressions", "regressions:none", "regressions:explained"),
     *("regressions-list", "regressions-show", "regressions-csv", "regressions-csv:empty"),
     *("ingest:versions", "compare", "compare:few"),
+    *("incidents", "incidents:none", "incidents-list", "incidents-show"),
 )
 SHARED_NAMES = (
     *("map:empty", "map", "map-diff", "map-diff:empty", "demo-once"),
     *("policy-check", "policy-check:stored", "policy-whatif", "policy-whatif:nothing"),
     *("findings", "findings:none", "regressions", "regressions:none", "regressions-csv", "regressions-csv:empty"),
+    *("incidents", "incidents:none"),
 )
 
 

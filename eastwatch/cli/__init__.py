@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "analyze": "eastwatch.cli.analyze:analyze",
     "findings": "eastwatch.cli.findings:app",
     "regressions": "eastwatch.cli.regressions:app",
+    "incidents": "eastwatch.cli.incidents:app",
     "compare": "eastwatch.cli.compare:compare",
     "trace": "eastwatch.cli.trace:trace",
     "migrate": "eastwatch.cli.migrate:migrate",

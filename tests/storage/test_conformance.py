@@ -276,7 +276,7 @@ class TestExternalTables:
         assert caught.value.code == 60
 
 
-REPLACING = {"edge_keys", "aliases", "inventory", "findings", "regressions", "latency_looks"}
+REPLACING = {"edge_keys", "aliases", "inventory", "findings", "regressions", "latency_looks", "incidents"}
 """Tables that keep one row a key."""
 
 

@@ -1,0 +1,1 @@
+"""Findings that are one story: grouped by who, whom and when, kept as incidents that people open and close."""
