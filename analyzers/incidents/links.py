@@ -141,7 +141,7 @@ def _shows(above: Finding, below: Finding, roads: Roads, few: int) -> bool:
 
 
 def _same_callee(one: Finding, other: Finding, roads: Roads, few: int) -> bool:
-    """Whether one callee is the likelier cause: few call it, or it refuses several callers for one reason."""
+    """Whether one callee is the likelier cause: few call it, or it treats several callers alike for one reason."""
     callee = one.subject.destination
     if not callee or not _named(callee) or callee != other.subject.destination:
         return False
@@ -149,6 +149,6 @@ def _same_callee(one: Finding, other: Finding, roads: Roads, few: int) -> bool:
 
 
 def _reason(one: Finding) -> tuple[str, str, str] | None:
-    """Why calls were refused, where a policy and a cause are told."""
+    """Why calls were let in or refused against the policies: all causes that are told of that lie with the callee."""
     policies, cause = one.details.get("policies"), one.details.get("cause")
-    return (one.kind, policies, cause) if one.kind in REFUSED and policies and cause else None
+    return (one.kind, policies, cause) if policies and cause else None

@@ -71,7 +71,7 @@ def many_findings(draw: st.DrawFn, least: int = 0, most: int = 12) -> list[Findi
                 f"f{n}",
                 draw(st.sampled_from((*NODES, None))),
                 draw(st.sampled_from((*NODES, None))),
-                at=draw(st.integers(0, 40)) * 10,
+                at=draw(st.integers(0, 40)) * 10 + draw(st.sampled_from((0, 0, 0, 2000))),
                 lasts=draw(st.sampled_from((0, 5, 60, 3000))),
                 kind=draw(st.sampled_from(KINDS)),
                 principal=draw(st.sampled_from((None, None, "p", "q"))),

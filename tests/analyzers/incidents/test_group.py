@@ -139,7 +139,11 @@ def test_calls_lead_forward_along_a_path_without_circles(findings: list[Finding]
 
 HUB = {*((f"s{n}", "hub") for n in range(9)), *(("hub", f"t{n}") for n in range(9))}
 CHAIN = {("gate", "web"), ("web", "orders"), ("orders", "stock"), ("stock", "db")}
-REFUSED: dict[str, Any] = {"kind": "repeated_denials", "details": {"policies": "shop/only-web", "cause": "principal"}}
+REFUSED: dict[str, Any] = {
+    "kind": "refused_though_allowed",
+    "details": {"policies": "shop/only-web", "cause": "recent_change"},
+}
+LET_IN: dict[str, Any] = {"details": {"policies": "shop/only-web", "cause": "not_pushed"}}
 CASES: dict[str, tuple[Finding, Finding, Edges, bool]] = {
     "one caller, whom ever it calls": (
         finding("a", "web", "db", principal="p"),
@@ -196,17 +200,35 @@ CASES: dict[str, tuple[Finding, Finding, Edges, bool]] = {
         HUB,
         True,
     ),
-    "a busy callee that refuses both, one for another reason": (
+    "a busy callee that refuses both, one by another policy": (
         finding("a", "s1", "hub", principal="p", **REFUSED),
-        finding("b", "s2", "hub", principal="q", **{**REFUSED, "details": {"policies": "x", "cause": "method"}}),
+        finding("b", "s2", "hub", principal="q", **{**REFUSED, "details": {"policies": "x", "cause": "recent_change"}}),
+        HUB,
+        False,
+    ),
+    "a busy callee that lets both in, as it does not hold the policy": (
+        finding("a", "s1", "hub", principal="p", **LET_IN),
+        finding("b", "s2", "hub", at=10, principal="q", **LET_IN),
+        HUB,
+        True,
+    ),
+    "a busy callee that refuses one and lets the other in": (
+        finding("a", "s1", "hub", principal="p", **LET_IN),
+        finding("b", "s2", "hub", at=10, principal="q", **{**REFUSED, **LET_IN}),
         HUB,
         False,
     ),
     "two slow callees of one caller": (slow("a", "gate", "web"), slow("b", "gate", "cart"), CHAIN, False),
     "slow above what is slow": (slow("a", "gate", "web"), slow("b", "web", "orders", at=-5), CHAIN, True),
+    "slow above what is slow, and the map does not know it": (
+        slow("a", "gate", "web"),
+        slow("b", "web", "orders", at=-5),
+        {("web", "orders")},
+        False,
+    ),
     "failing above what is refused": (
         finding("a", "gate", "web", kind="error_regression"),
-        finding("b", "web", "orders", **REFUSED),
+        finding("b", "web", "orders", kind="repeated_denials"),
         CHAIN,
         True,
     ),
@@ -311,6 +333,36 @@ def test_two_that_turn_out_to_be_one() -> None:
     gone, kept = group([left, right, bridge], (), before, NOW)
     assert (kept.id, kept.state, kept.findings) == ("a", "open", ("a", "b", "c"))
     assert (gone.id, gone.state, gone.merged_into, gone.note) == ("b", "closed", "a", "merged into a")
+
+
+def test_what_was_merged_goes_on_where_it_went() -> None:
+    findings = [finding("a", "web", "orders", principal="p"), finding("b", "x", "y", at=10, principal="q")]
+    bridge, later = finding("c", "web", "y", at=12, principal="q"), finding("d", "x", "v", at=14, principal="r")
+    known = group([*findings, bridge], (), group(findings), NOW)
+    gone, kept = group([*findings, bridge, later], (), known, NOW + MINUTE)
+    assert gone == known[0] and gone.merged_into == kept.id == "a"
+    assert kept.findings == ("a", "b", "c", "d")
+
+
+def test_a_closed_incident_takes_nothing_from_an_open_one() -> None:
+    left, right = finding("a", "web", "orders", principal="p"), finding("b", "x", "y", at=5, principal="q")
+    opened, closed = group([left, right])
+    closed = replace(closed, state="closed", closed_at=T0 + 60 * MINUTE)
+    bridge = finding("c", "web", "y", at=8, principal="q")
+    open_, still = group([left, right, bridge], (), [opened, closed], NOW)
+    assert (open_.id, open_.state, open_.findings) == ("b", "open", ("b",)) and open_ == opened
+    assert (still.id, still.state, still.findings) == ("a", "closed", ("a", "c"))
+
+
+def test_what_was_together_stays_together_when_the_map_forgets() -> None:
+    findings = [slow("a", "gate", "web"), slow("b", "web", "orders", at=3)]
+    known = group(findings, CHAIN)
+    assert len(known) == 1 and len(group(findings)) == 2
+    assert group(findings, (), known, NOW) == known
+    # Each grows by one of its own.
+    more = [slow("c", "gate", "web", at=4), slow("d", "web", "orders", at=6)]
+    (grown,) = group([*findings, *more], (), known, NOW)
+    assert grown.findings == ("a", "b", "c", "d")
 
 
 def test_what_is_not_at_hand_any_more_is_not_forgotten() -> None:

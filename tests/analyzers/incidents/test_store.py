@@ -104,6 +104,7 @@ def test_closing_again_changes_the_note_alone(engine: Engine) -> None:
     first = close(engine, "f1", NOW)
     assert close(engine, "f1", NOW + MINUTE) == first
     assert close(engine, "f1", NOW + MINUTE, HOSTILE) == replace(first, note=HOSTILE)
+    assert close(engine, "f1", NOW + MINUTE) == replace(first, note=HOSTILE)
     assert incidents(engine) == [replace(first, note=HOSTILE)]
     with pytest.raises(NoSuchIncident):
         close(engine, HOSTILE, NOW)
