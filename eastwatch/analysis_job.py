@@ -1,6 +1,6 @@
 """Findings in a process that runs on: the last window is looked at again and again, each episode kept once.
 
-    the last window, back to where known episodes begin ──► policy_findings ──► keep ──► a line for each new finding
+    the last window, back to where known episodes begin ──► policy_findings ──► keep ──► incidents, a line for each
 
 An episode is derived anew in every run, from its beginning (at most REACH back), so that its numbers are those of all
 its calls. A run that fails is told in one line, and the next one begins as if nothing had been.
@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from analyzers.findings.model import QUIET, Finding
 from analyzers.findings.store import findings, keep
 from analyzers.findings.table import number_of
+from analyzers.incidents.store import keep_incidents
 from analyzers.policy.analysis import policy_findings
 from analyzers.policy.errors import PolicyError
 from analyzers.policy.judging import Progress
@@ -130,6 +131,7 @@ class AnalysisJob:
         try:
             with self._telemetry.span("analyze"):
                 run = self._look(until)
+                keep_incidents(self._engine, until)
         except Stopped:
             return None
         except (StorageError, PolicyError) as error:

@@ -22,6 +22,7 @@ from analyzers.dependencies.model import ServiceMap, rfc3339
 from analyzers.dependencies.service_map import service_map
 from analyzers.findings.model import Finding
 from analyzers.findings.store import keep
+from analyzers.incidents.store import keep_incidents
 from analyzers.latency.findings import FAILING, SLOWER
 from analyzers.latency.run import run_latency
 from analyzers.policy.analysis import policy_findings
@@ -214,8 +215,10 @@ class LiveSource:
 
 
 def analyzed(engine: Engine, now: datetime) -> Sequence[Finding]:
-    """What the analyzers find in all that the demo stored; kept in its store."""
-    return [*keep(engine, policy_findings(engine), now), *run_latency(engine, None, None, now).findings]
+    """What the analyzers find in all that the demo stored; kept in its store, with its incidents."""
+    found = [*keep(engine, policy_findings(engine), now), *run_latency(engine, None, None, now).findings]
+    keep_incidents(engine, now)
+    return found
 
 
 def found_as(incident: Mapping[str, Any], findings: Iterable[Finding]) -> str | None:

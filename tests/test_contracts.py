@@ -125,16 +125,6 @@ VERSIONS = [
 ]
 """A fourth of the calls goes to another version."""
 
-KEEP_INCIDENTS = """
-import sys
-from datetime import UTC, datetime
-from analyzers.incidents.store import keep_incidents
-from storage.connect import open_store
-engine = open_store(sys.argv[1], memory_bytes=1 << 30)
-keep_incidents(engine, datetime.now(UTC))
-engine.close()
-"""
-
 SHORT_DEMO = """
 import sys
 from datetime import timedelta
@@ -222,7 +212,6 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     found["regressions-show"], found["regressions:explained"] = eastwatch_documents(
         ("regressions", "show", regression, *slow), ("regressions", "--explain", regression, *slow)
     )
-    subprocess.run([sys.executable, "-c", KEEP_INCIDENTS, judged[1]], timeout=100, check=True, cwd=ROOT)
     found["incidents"], found["incidents-list"], found["incidents:none"] = eastwatch_documents(
         ("incidents", *judged), ("incidents", "list", *judged), ("incidents", "--since", "2030-01-01", *judged)
     )

@@ -15,6 +15,8 @@ import typer
 from analyzers.findings.model import Finding
 from analyzers.findings.store import keep
 from analyzers.findings.table import print_findings
+from analyzers.incidents.model import Incident
+from analyzers.incidents.store import keep_incidents
 from analyzers.latency.run import run_latency
 from analyzers.policy.analysis import policy_findings
 from analyzers.policy.errors import PolicyError
@@ -73,6 +75,7 @@ def analyze(
     engine = open_for_writing(settings, must_exist=True)
     try:
         found, note = _once(engine, settings, start, end, asked)
+        incidents = keep_incidents(engine, SystemClock().now())
         without = Analyzer.policy in asked and not versions(engine)
         behind = outdated(engine, settings.policies, SystemClock().now()) if Analyzer.policy in asked else None
     finally:
@@ -83,10 +86,22 @@ def analyze(
         sys.stdout.write(json.dumps({"findings": [one.to_document() for one in found]}) + "\n")
     else:
         print_findings(found)
+        if line := _together(found, incidents):
+            tell(line)
         if without:
             tell("no policies are stored, so calls were held against none: `eastwatch policy load FILES` stores them")
     if note:
         tell(f"latency: {note}")
+
+
+def _together(found: Sequence[Finding], incidents: Sequence[Incident]) -> str | None:
+    """Which incidents these findings are of, where there are any."""
+    told = {one.id for one in found}
+    ids = [one.id for one in incidents if told.intersection(one.findings)]
+    if not ids:
+        return None
+    number = "one incident" if len(ids) == 1 else f"{len(ids):,} incidents"
+    return f"{number}: `eastwatch incidents` lists, `eastwatch incidents show {ids[0]}` tells more"
 
 
 def _once(
@@ -148,11 +163,12 @@ def _look(
     end = end or now
     start = start or end - timedelta(seconds=settings.analysis.window_s)
     run = look(engine, start, end, now, go_on) if Analyzer.policy in asked else Run(start, end, (), frozenset())
-    if Analyzer.latency not in asked:
-        return run
-    kept = run_latency(engine, start, end, now, settings.regressions.limits(), progress=go_on)
-    new = frozenset(one.id for one in kept.findings) & kept.new
-    return Run(run.since, run.until, [*run.found, *kept.findings], run.new | new)
+    if Analyzer.latency in asked:
+        kept = run_latency(engine, start, end, now, settings.regressions.limits(), progress=go_on)
+        new = frozenset(one.id for one in kept.findings) & kept.new
+        run = Run(run.since, run.until, [*run.found, *kept.findings], run.new | new)
+    keep_incidents(engine, now)
+    return run
 
 
 def _told(run: Callable[[], Run], as_json: bool) -> None:

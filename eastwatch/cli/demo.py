@@ -94,7 +94,9 @@ def _once(engine: Engine, world: World, settings: Settings, *, as_json: bool, ke
     print_table(story.map)
     _judge(verdict, truth)
     judge_changes(changes)
-    hint = f"eastwatch map --store chdb:{kept}" if kept else "with --data DIR the store is kept for other commands"
+    hint = "with --data DIR the store is kept for other commands"
+    if kept:
+        hint = f"eastwatch map --store chdb:{kept}, and findings, regressions, incidents likewise"
     sys.stdout.write(f"\n{hint}\n")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from analyzers.findings.store import findings
+from analyzers.incidents.store import incidents
 from analyzers.latency.findings import KINDS as REGRESSIONS
 from analyzers.policy.analysis import KINDS
 from analyzers.policy.errors import PolicyError
@@ -84,6 +85,7 @@ def test_windows_that_overlap_keep_an_episode_once(engine: Engine) -> None:
     assert (kept.first_seen, kept.last_seen, kept.score) == (at(0), at(2 * HOUR - 300 + 60), 24.0)
     assert "24 times" in kept.title and kept.evidence.parameters["since"] == "2026-01-01 10:00:00.000000"
     assert [text.partition(":")[0] for text in said] == [f"finding {kept.id}, high"]
+    assert [one.findings for one in incidents(engine)] == [(kept.id,)]
     assert telemetry.counts == {("eastwatch.findings.new", "unauthorized", "high"): 1}
     assert set(telemetry.counts) and telemetry.measured[0] == ("eastwatch.analysis.duration", {"analyzer": "policy"})
 
